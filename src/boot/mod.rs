@@ -1,0 +1,9 @@
+//! Who is asking, and what it gets. The boot decision is here; bytes and sockets are not.
+
+pub mod address;
+pub mod ask;
+pub mod decide;
+pub mod script;
+
+pub use ask::{Ask, Stage};
+pub use decide::{Act, Decision, Known, Orders, Why, decide};

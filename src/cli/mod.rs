@@ -1,0 +1,156 @@
+//! The command line: one file per command; parse, call, print.
+//!
+//! Exit codes: 0 done, 2 the operator's input, 3 the environment, 70 a fault of ours.
+
+mod diff;
+mod doctor;
+mod events;
+mod explain;
+mod image;
+mod init;
+mod load;
+mod node;
+mod render;
+mod serve;
+mod status;
+mod tree;
+
+use crate::problem::{Exit, Problem, Problems};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Blank machines in, a working highly available cluster out: one binary, one site file, no internet.
+#[derive(Debug, Parser)]
+#[command(name = "bootstead", version, max_term_width = 80, propagate_version = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The site file
+    #[arg(long, global = true, value_name = "FILE", default_value = "site.toml")]
+    pub site: PathBuf,
+    /// A folder whose profiles/, kickstart/ and images/ replace the built-in files, path by path
+    #[arg(long, global = true, value_name = "DIR")]
+    pub tree: Option<PathBuf>,
+    /// State folder: journal, secrets, images [default: .bootstead beside the site file]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Globals {
+    /// The state folder that counts.
+    pub fn state_dir(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| {
+            let beside = self.site.parent().map(PathBuf::from).unwrap_or_default();
+            beside.join(".bootstead")
+        })
+    }
+    /// Where images and loaders lie.
+    pub fn images_dir(&self) -> PathBuf {
+        self.state_dir().join("images")
+    }
+    /// The operator's socket of a running server.
+    pub fn socket(&self) -> PathBuf {
+        self.state_dir().join("control.sock")
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented site file to start from
+    Init(init::InitArgs),
+    /// Check the site: all problems at once
+    Check,
+    /// Print any file that a node would get
+    Render(render::RenderArgs),
+    /// Say what a machine would get, and why
+    Explain(explain::ExplainArgs),
+    /// What a changed site would change, per node
+    Diff(diff::DiffArgs),
+    /// List profiles, kickstart and images with their origin
+    Tree(tree::TreeArgs),
+    /// Print the site file's JSON Schema, for editors
+    Schema,
+    /// Get, build, check and list images
+    Image(image::ImageArgs),
+    /// Look over this machine before and during a visit
+    Doctor(doctor::DoctorArgs),
+    /// Serve DHCP, TFTP and HTTP, and install what is armed
+    Serve(serve::ServeArgs),
+    /// Where every node is
+    Status(status::StatusArgs),
+    /// What happened, in order
+    Events(events::EventsArgs),
+    /// Arm, hold, release, forget, assign nodes
+    Node(node::NodeArgs),
+    /// Write shell completions
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual pages into a folder
+    Man { dir: PathBuf },
+}
+
+/// Parses the arguments, runs the command, prints its problems, returns its exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(a) => a,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { Exit::Input as u8 } else { Exit::Ok as u8 });
+        }
+    };
+    match run(arguments) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(problems) => {
+            let _ = writeln!(std::io::stderr(), "{problems}");
+            ExitCode::from(problems.exit() as u8)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Exit, Problems> {
+    let g = &arguments.globals;
+    match arguments.command {
+        Command::Init(args) => init::run(g, args),
+        Command::Check => load::check(g),
+        Command::Render(args) => render::run(g, args),
+        Command::Explain(args) => explain::run(g, args),
+        Command::Diff(args) => diff::run(g, args),
+        Command::Tree(args) => tree::run(g, args),
+        Command::Schema => load::schema(),
+        Command::Image(args) => image::run(g, args),
+        Command::Doctor(args) => doctor::run(g, args),
+        Command::Serve(args) => serve::run(g, args),
+        Command::Status(args) => status::run(g, args),
+        Command::Events(args) => events::run(g, args),
+        Command::Node(args) => node::run(g, args),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "bootstead", &mut out);
+            say(&String::from_utf8_lossy(&out))
+        }
+        Command::Man { dir } => clap_mangen::generate_to(Arguments::command(), &dir)
+            .map(|()| Exit::Ok)
+            .map_err(|e| Problem::io("write manual pages into", &dir, &e).into()),
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error.
+pub fn say(text: &str) -> Result<Exit, Problems> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
+        Err(e) => Err(Problem::environment(format!("cannot print: {e}")).into()),
+    }
+}

@@ -1,0 +1,26 @@
+//! images/*.toml → [`Image`]: which bits an operating system needs; and [`Stock`]: which of them are at hand.
+
+pub mod model;
+
+pub use model::*;
+
+use crate::problem::Problem;
+use crate::tree::Tree;
+use std::collections::BTreeMap;
+
+/// Reads `images/*.toml` (all but loaders.toml); what cannot be read is left out and reported.
+pub fn read(tree: &Tree) -> (BTreeMap<String, Image>, Vec<Problem>) {
+    let (mut images, mut problems) = (BTreeMap::new(), Vec::new());
+    for (file, content) in tree.below("images") {
+        let Some(name) = file.strip_suffix(".toml").filter(|n| *n != "loaders" && !n.contains('/')) else {
+            continue;
+        };
+        match crate::tree::toml_file::<Image>(&format!("images/{file}"), content) {
+            Ok(image) => {
+                images.insert(name.to_string(), Image { name: name.to_string(), ..image });
+            }
+            Err(p) => problems.push(p),
+        }
+    }
+    (images, problems)
+}

@@ -1,0 +1,42 @@
+//! Bootstead: blank machines in, installed machines by role out. This file is the map.
+//!
+//! In reading order; a module uses only modules above it (`tests/tidy.rs` checks that against ARCHITECTURE.md):
+//!
+//! - [`problem`]   what went wrong, where, why and what to do: the one way to say it
+//! - [`base`]      values with one spelling: MAC, architecture, networks, digests, secrets, times
+//! - [`tree`]      the three folders of data (profiles, kickstart, images), embedded and overlaid; strict templates
+//! - [`images`]    images/*.toml → [`images::Image`]; what lies on the shelf
+//! - [`kickstart`] kickstart/*.j2 → [`kickstart::Family`]: header, context, render, lint
+//! - [`profiles`]  profiles/*/role.toml → [`profiles::Profile`]
+//! - [`site`]      site.toml + nodes.csv + tree → [`site::Site`], or every problem at once
+//! - [`lifecycle`] a node's life: state, event, step, patience, ledger
+//! - [`boot`]      who asks and what it gets: the boot decision, scripts, addresses
+//! - [`dhcp`]      DHCP in bytes: packet → ask, decision → packet
+//! - [`api`]       every HTTP route by name; report types
+//! - [`ui`]        the board (plain data) and its renderings
+//!
+//! Below this line the world is touched:
+//!
+//! - [`disk`]      files: read, write atomically, stream
+//! - [`store`]     the journal: append, replay
+//! - [`serve`]     hub (the only writer), DHCP, TFTP, HTTP, syslog: sockets in, pure, sockets out
+//! - [`system`]    the fast lane: this binary as init of a blank machine
+//! - [`cli`]       one file per command
+
+pub mod api;
+pub mod base;
+pub mod boot;
+pub mod cli;
+pub mod dhcp;
+pub mod disk;
+pub mod images;
+pub mod kickstart;
+pub mod lifecycle;
+pub mod problem;
+pub mod profiles;
+pub mod serve;
+pub mod site;
+pub mod store;
+pub mod system;
+pub mod tree;
+pub mod ui;

@@ -1,0 +1,210 @@
+//! Owns `Ledger`: everything that is known about machines, as a fold over events.
+
+use super::event::{Event, What, Wire};
+use super::state::State;
+use super::step::{Refused, step};
+use crate::base::{ClientArch, Mac, Timestamp};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// What is known of one machine. Machines that the site does not know have one too: they are "discovered".
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    pub state: State,
+    /// The highest arming number ever used; numbers are never used twice.
+    pub armings: u32,
+    pub first_seen: Timestamp,
+    /// The last sign of life over any wire.
+    pub last_seen: Timestamp,
+    /// How often it asked to boot from the network since its last arming.
+    pub boots: u32,
+    pub arch: Option<ClientArch>,
+    pub uuid: Option<String>,
+    pub vendor: Option<String>,
+    pub progress: Option<Progress>,
+    /// Over what it was last heard, and what that was.
+    pub last: Option<(Wire, String)>,
+    /// The last refusal, for people.
+    pub refused: Option<String>,
+    /// The fast lane's hardware report, as JSON text.
+    pub hardware: Option<String>,
+}
+
+impl Record {
+    fn new(at: Timestamp) -> Record {
+        Record {
+            state: State::Expected,
+            armings: 0,
+            first_seen: at,
+            last_seen: at,
+            boots: 0,
+            arch: None,
+            uuid: None,
+            vendor: None,
+            progress: None,
+            last: None,
+            refused: None,
+            hardware: None,
+        }
+    }
+}
+
+/// How far an installation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    pub at: Timestamp,
+    pub step: String,
+    pub percent: Option<u8>,
+    /// Bytes written or fetched so far, where the step counts them.
+    pub bytes: Option<u64>,
+}
+
+/// An address that a machine holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lease {
+    pub address: Ipv4Addr,
+    pub until: Timestamp,
+}
+
+/// All machines, leases and set-aside addresses.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Ledger {
+    records: BTreeMap<Mac, Record>,
+    leases: BTreeMap<Mac, Lease>,
+    holders: BTreeMap<Ipv4Addr, Mac>,
+    set_aside: BTreeMap<Ipv4Addr, Timestamp>,
+    /// The last rival DHCP server heard, by its address: interface, what it offered, when.
+    rivals: BTreeMap<Ipv4Addr, (String, String, Timestamp)>,
+}
+
+impl Ledger {
+    /// Takes one event in. Refused events change nothing.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Refused> {
+        let Event { at, mac, what } = event;
+        let Some(mac) = mac else {
+            if let What::RivalHeard { interface, server, offer } = what {
+                self.rivals.insert(*server, (interface.clone(), offer.clone(), *at));
+            }
+            if let What::AddressInUse { address, until, .. } = what {
+                self.set_aside.insert(*address, *until);
+            }
+            return Ok(());
+        };
+        let known = self.records.get(mac);
+        let next = step(known.map_or(&State::Expected, |r| &r.state), what, *at)?;
+        if let What::Armed { arming, .. } = what
+            && *arming <= known.map_or(0, |r| r.armings)
+        {
+            return Err(Refused(format!("arming {arming} was used before")));
+        }
+        let r = self.records.entry(*mac).or_insert_with(|| Record::new(*at));
+        r.state = next;
+        match what {
+            What::Armed { arming, .. } => {
+                r.armings = *arming;
+                r.boots = 0;
+                r.progress = None;
+                r.refused = None;
+            }
+            What::Forgotten { .. } => {
+                *r = Record { armings: r.armings, ..Record::new(*at) };
+                if let Some(lease) = self.leases.remove(mac) {
+                    self.holders.remove(&lease.address);
+                }
+                return Ok(());
+            }
+            What::Asked { wire, boot, asked, .. } => {
+                r.last_seen = *at;
+                r.boots += u32::from(*boot && *wire == Wire::Http);
+                r.last = Some((*wire, asked.clone()));
+            }
+            What::Identified { arch, uuid, vendor } => {
+                r.arch = arch.or(r.arch);
+                r.uuid = uuid.clone().or(r.uuid.take());
+                r.vendor = vendor.clone().or(r.vendor.take());
+            }
+            What::Leased { address, until } => {
+                if let Some(old) = self.leases.insert(*mac, Lease { address: *address, until: *until }) {
+                    self.holders.remove(&old.address);
+                }
+                self.holders.insert(*address, *mac);
+            }
+            What::LeaseReleased { address } => {
+                if self.leases.get(mac).is_some_and(|l| l.address == *address) {
+                    self.leases.remove(mac);
+                    self.holders.remove(address);
+                }
+            }
+            What::AddressInUse { address, until, .. } => {
+                self.set_aside.insert(*address, *until);
+                if self.leases.get(mac).is_some_and(|l| l.address == *address) {
+                    self.leases.remove(mac);
+                    self.holders.remove(address);
+                }
+            }
+            What::Progressed { step, percent, bytes, .. } => {
+                r.last_seen = *at;
+                r.progress = Some(Progress { at: *at, step: step.clone(), percent: *percent, bytes: *bytes });
+            }
+            What::InstallReported { .. } | What::FirstBooted { .. } | What::AnswersServed { .. } => {
+                r.last_seen = *at;
+                r.refused = None;
+            }
+            What::Log { .. } => r.last_seen = *at,
+            What::Refused { why, .. } => r.refused = Some(why.clone()),
+            What::Hardware { report } => r.hardware = Some(report.clone()),
+            What::Held { .. } | What::Released { .. } | What::SentToDisk { .. } => {}
+            What::Started { .. } | What::SiteLoaded { .. } | What::RivalHeard { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The ledger after all of `events`. Events that are refused are left out: they never happened.
+    pub fn replay<'a>(events: impl IntoIterator<Item = &'a Event>) -> Ledger {
+        let mut ledger = Ledger::default();
+        for e in events {
+            let _ = ledger.apply(e);
+        }
+        ledger
+    }
+
+    pub fn record(&self, mac: Mac) -> Option<&Record> {
+        self.records.get(&mac)
+    }
+    /// Every machine ever heard of or armed.
+    pub fn records(&self) -> impl Iterator<Item = (Mac, &Record)> {
+        self.records.iter().map(|(m, r)| (*m, r))
+    }
+    /// The state of a machine; `Expected` where nothing happened yet.
+    pub fn state(&self, mac: Mac) -> &State {
+        self.records.get(&mac).map_or(&State::Expected, |r| &r.state)
+    }
+    /// The number for this machine's next arming.
+    pub fn next_arming(&self, mac: Mac) -> u32 {
+        self.records.get(&mac).map_or(1, |r| r.armings + 1)
+    }
+    pub fn lease(&self, mac: Mac) -> Option<Lease> {
+        self.leases.get(&mac).copied()
+    }
+    pub fn leases(&self) -> impl Iterator<Item = (Mac, Lease)> {
+        self.leases.iter().map(|(m, l)| (*m, *l))
+    }
+    /// Who has an unexpired lease on `address` at `now`.
+    pub fn holder(&self, address: Ipv4Addr, now: Timestamp) -> Option<Mac> {
+        let mac = *self.holders.get(&address)?;
+        (self.leases.get(&mac)?.until > now).then_some(mac)
+    }
+    /// Whose lease `address` is or last was: used by TFTP and syslog, which know only an address.
+    pub fn last_holder(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.holders.get(&address).copied()
+    }
+    /// Whether `address` is set aside at `now` because somebody else was seen to use it.
+    pub fn is_set_aside(&self, address: Ipv4Addr, now: Timestamp) -> bool {
+        self.set_aside.get(&address).is_some_and(|until| *until > now)
+    }
+    /// Rival DHCP servers heard: address, interface, what they offered, when last.
+    pub fn rivals(&self) -> impl Iterator<Item = (Ipv4Addr, &str, &str, Timestamp)> {
+        self.rivals.iter().map(|(a, (i, o, t))| (*a, i.as_str(), o.as_str(), *t))
+    }
+}

@@ -1,0 +1,7 @@
+//! The executable: hands its arguments to `cli`, or becomes the fast lane's init when the kernel started it as pid 1.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bootstead::cli::main()
+}

@@ -1,0 +1,211 @@
+//! Owns the journal on disk: one SQLite file, full sync, one transaction for a burst. The only user of rusqlite.
+
+use super::{Entry, Store};
+use crate::base::Mac;
+use crate::lifecycle::Event;
+use crate::problem::Problem;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Version of the table's layout, kept in SQLite's `user_version`.
+const LAYOUT: i64 = 1;
+
+/// The journal of one state folder.
+pub struct Sqlite {
+    db: Connection,
+    path: PathBuf,
+    /// Held while this process may write; the system lets go of it when the process ends, however it ends.
+    _lock: Option<File>,
+}
+
+impl Sqlite {
+    /// Opens (or makes) the journal in `folder` for writing. One process at a time: a second one is refused.
+    pub fn open(folder: &Path) -> Result<Sqlite, Problem> {
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|e| Problem::io("make the state folder", folder, &e))?;
+        let lock_path = folder.join("lock");
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(|e| Problem::io("write in the state folder", &lock_path, &e))?;
+        lock.try_lock().map_err(|_| {
+            Problem::environment(format!(
+                "another bootstead already works on the state folder {}",
+                folder.display()
+            ))
+            .why("two servers on one journal would arm and install independently of each other")
+            .help("stop the other one, or give this one its own folder with --state")
+        })?;
+        let path = folder.join("journal.sqlite");
+        let db = Connection::open(&path).map_err(|e| explain("open", &path, &e))?;
+        let version: i64 =
+            db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(|e| explain("read", &path, &e))?;
+        if version > LAYOUT {
+            return Err(Problem::environment(format!(
+                "the journal {} was written by a newer bootstead (layout {version}, this one knows {LAYOUT})",
+                path.display()
+            ))
+            .help("use that version, or start with an empty --state folder"));
+        }
+        // WAL: a burst is one sequential write and one fsync. synchronous=FULL syncs the log at every commit, so
+        // a power cut loses nothing that was answered.
+        db.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA cache_size = -2048;
+             CREATE TABLE IF NOT EXISTS event (
+                 seq INTEGER PRIMARY KEY,
+                 at INTEGER NOT NULL,
+                 mac TEXT,
+                 what TEXT NOT NULL
+             ) STRICT;
+             CREATE INDEX IF NOT EXISTS event_mac ON event (mac, seq);
+             PRAGMA user_version = {LAYOUT};"
+        ))
+        .map_err(|e| explain("prepare", &path, &e))?;
+        restrict(&path)?;
+        Ok(Sqlite { db, path, _lock: Some(lock) })
+    }
+
+    /// Opens the journal for reading only, also while a server writes it. `None` if there is none yet.
+    pub fn read_only(folder: &Path) -> Result<Option<Sqlite>, Problem> {
+        let path = folder.join("journal.sqlite");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .map_err(|e| explain("open", &path, &e))?;
+        Ok(Some(Sqlite { db, path, _lock: None }))
+    }
+
+    fn query(&self, tail: &str, after: u64, limit: usize, mac: Option<Mac>) -> Result<Vec<Entry>, Problem> {
+        let fail = |e: rusqlite::Error| explain("read", &self.path, &e);
+        let mut statement =
+            self.db.prepare_cached(&format!("SELECT seq, what FROM event {tail}")).map_err(fail)?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = match mac {
+            Some(m) => statement.query_map(params![after as i64, limit, m.to_string()], read),
+            None => statement.query_map(params![after as i64, limit], read),
+        }
+        .map_err(fail)?;
+        let mut out = Vec::new();
+        for row in rows {
+            let (seq, text) = row.map_err(fail)?;
+            let event = serde_json::from_str(&text).map_err(|e| {
+                Problem::environment(format!(
+                    "entry {seq} of the journal {} cannot be read: {e}",
+                    self.path.display()
+                ))
+                .help("the file was changed by hand or by a newer version; restore it from a backup")
+            })?;
+            out.push(Entry { seq: seq as u64, event });
+        }
+        Ok(out)
+    }
+}
+
+impl Store for Sqlite {
+    fn append(&mut self, events: &[Event]) -> Result<u64, Problem> {
+        let path = self.path.clone();
+        let fail = |e: rusqlite::Error| explain("write", &path, &e);
+        let tx = self.db.transaction().map_err(fail)?;
+        let first: i64 =
+            tx.query_row("SELECT coalesce(max(seq), 0) + 1 FROM event", [], |r| r.get(0)).map_err(fail)?;
+        {
+            let mut insert = tx
+                .prepare_cached("INSERT INTO event (seq, at, mac, what) VALUES (?1, ?2, ?3, ?4)")
+                .map_err(fail)?;
+            for (i, event) in events.iter().enumerate() {
+                let text = serde_json::to_string(event)
+                    .map_err(|e| Problem::fault(format!("an event cannot be written as JSON: {e}")))?;
+                insert
+                    .execute(params![first + i as i64, event.at.0, event.mac.map(|m| m.to_string()), text])
+                    .map_err(fail)?;
+            }
+        }
+        tx.commit().map_err(fail)?;
+        Ok(first as u64)
+    }
+
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, Problem> {
+        self.read_for(None, after, limit)
+    }
+
+    fn read_for(&self, mac: Option<Mac>, after: u64, limit: usize) -> Result<Vec<Entry>, Problem> {
+        let tail = match mac {
+            Some(_) => "WHERE mac = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2",
+            None => "WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+        };
+        self.query(tail, after, limit, mac)
+    }
+}
+
+/// The journal says who was where and when: only its owner reads it.
+fn restrict(path: &Path) -> Result<(), Problem> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|e| Problem::io("set the mode of", path, &e))
+}
+
+fn explain(doing: &str, path: &Path, error: &rusqlite::Error) -> Problem {
+    let shown = path.display();
+    let problem = Problem::environment(format!("cannot {doing} the journal {shown}: {error}"));
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            Problem::environment(format!("the disk is full: cannot {doing} the journal {shown}"))
+                .why("nothing is answered that is not on disk first, so nothing was lost")
+                .help("free some space on that file system; serving goes on by itself")
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            problem.help("the state folder must be writable by this user; name another with --state")
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            problem.help("this file is damaged; keep it, and start with another --state folder or a backup")
+        }
+        _ => problem.help("look at the disk and at who else uses the file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::lifecycle::What;
+
+    fn folder(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("bootstead-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn what_was_appended_is_read_back_and_a_second_writer_is_refused() {
+        let dir = folder("journal");
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let events = [
+            Event::server(Timestamp(1), What::Started { version: "x".into() }),
+            Event::new(Timestamp(2), mac, What::Log { line: "hello".into() }),
+        ];
+        {
+            let mut s = Sqlite::open(&dir).unwrap();
+            assert_eq!(s.append(&events).unwrap(), 1);
+            assert_eq!(s.append(&events[1..]).unwrap(), 3);
+            let e = Sqlite::open(&dir).err().unwrap();
+            assert!(e.what.contains("another bootstead"), "{e}");
+        }
+        let s = Sqlite::open(&dir).unwrap();
+        let all = s.read(0, 10).unwrap();
+        assert_eq!(all.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(all[1].event, events[1]);
+        assert_eq!(s.read_for(Some(mac), 2, 10).unwrap().len(), 1);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
