@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Owns what has to be installed before a make target can run: Debian packages by group, and the Rust toolchain.
+# Usage: setup.sh GROUP...   groups: build lab clients validators bench
+set -euo pipefail
+
+packages() {
+  case $1 in
+    build) echo gcc libc6-dev make curl ca-certificates git ;;
+    lab) echo qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 mmdebstrap e2fsprogs mtools dosfstools \
+      grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv debian-archive-keyring tcpdump procps \
+      python3-minimal ;;
+    clients) echo iproute2 udhcpc busybox isc-dhcp-client isc-dhcp-relay dnsmasq-base kea-admin atftp curl nftables \
+      xorriso tcpdump procps python3-minimal ;;
+    validators) echo python3 python3-venv python3-jsonschema ignition debconf shellcheck xorriso ;;
+    bench) echo iproute2 dnsmasq-base kea-dhcp4-server kea-admin tftpd-hpa nginx-light wrk procps ;;
+    *) echo "setup.sh: unknown group $1" >&2; exit 2 ;;
+  esac
+}
+
+want=()
+for group in "$@"; do
+  read -r -a some <<<"$(packages "$group" | tr '\n' ' ')"
+  want+=("${some[@]}")
+done
+
+missing=()
+for p in "${want[@]}"; do
+  [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | cut -c1-2)" = ii ] || missing+=("$p")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "setup: these packages are missing, and only root can install them:" >&2
+    echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 3
+  fi
+  echo "setup: installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # Services must not start on the machine that builds: they would answer on its network.
+  policy=/usr/sbin/policy-rc.d
+  made_policy=
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    made_policy=1
+  fi
+  status=0
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || status=$?
+  [ -z "$made_policy" ] || rm -f $policy
+  [ $status = 0 ] || { echo "setup: apt-get failed; is the package mirror reachable?" >&2; exit 3; }
+fi
+
+case " $* " in
+  *" build "*)
+    if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+      echo "setup: cargo is in $HOME/.cargo/bin"
+    elif ! command -v cargo >/dev/null; then
+      version=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$(dirname "$0")/../../rust-toolchain.toml")
+      echo "setup: no Rust toolchain found; getting Rust $version with rustup"
+      init=$(mktemp)
+      curl -fsSL --retry 3 -o "$init" \
+        https://static.rust-lang.org/rustup/archive/1.28.2/x86_64-unknown-linux-gnu/rustup-init
+      echo "20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c  $init" | sha256sum --check --quiet
+      chmod 755 "$init"
+      "$init" -y -q --profile minimal --default-toolchain "$version" -c clippy -c rustfmt --no-modify-path
+      rm -f "$init"
+    fi
+    ;;
+esac
