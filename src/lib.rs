@@ -19,6 +19,7 @@
 //!
 //! - [`disk`]      files: read, write atomically, stream
 //! - [`store`]     the journal: append, replay
+//! - [`shelf`]     the images folder: open, verify, fetch, import, build a mirror
 //! - [`serve`]     hub (the only writer), DHCP, TFTP, HTTP, syslog: sockets in, pure, sockets out
 //! - [`system`]    the fast lane: this binary as init of a blank machine
 //! - [`cli`]       one file per command
@@ -35,6 +36,7 @@ pub mod lifecycle;
 pub mod problem;
 pub mod profiles;
 pub mod serve;
+pub mod shelf;
 pub mod site;
 pub mod store;
 pub mod system;

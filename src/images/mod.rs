@@ -1,7 +1,9 @@
 //! images/*.toml → [`Image`]: which bits an operating system needs; and [`Stock`]: which of them are at hand.
 
+pub mod manifest;
 pub mod model;
 
+pub use manifest::{Held, Manifest, Stored};
 pub use model::*;
 
 use crate::problem::Problem;
