@@ -66,10 +66,12 @@ pub fn install(title: &str, k: &Kernel) -> String {
 
 /// The script that sends a machine to its own disk.
 ///
-/// The ladder of field-pain #59 and #60. BIOS: the first disk by number, then `exit`. UEFI: the boot loader's
-/// own file on a local disk (iPXE of 2025 finds it by name; older ones fail the command and go on), then `exit`,
-/// after which firmware goes on in its own boot order. No anonymous sanboot under UEFI: it could pick a USB stick.
-pub fn local_disk(title: &str, firmware: Firmware, arch: Arch) -> String {
+/// The ladder of field-pain #59 and #60. BIOS: the first disk by number, then `exit`. UEFI: the installed system's own
+/// loader by its file name, in `vendors` (directories below \\EFI, for example `debian`), shim before GRUB; then
+/// `exit`, after which firmware goes on in its own boot order. iPXE of 2025 finds the file on any local disk (shown
+/// with OVMF; iPXE of 2019 fails the command and goes on). Never without a file name, and never \\EFI\\BOOT: either
+/// could start an installer stick.
+pub fn local_disk(title: &str, firmware: Firmware, arch: Arch, vendors: &[String]) -> String {
     let mut out = format!("#!ipxe\necho {}\n", screen(title));
     match firmware {
         Firmware::Bios => out.push_str("sanboot --no-describe --drive 0x80 ||\nexit\n"),
@@ -78,11 +80,13 @@ pub fn local_disk(title: &str, firmware: Firmware, arch: Arch) -> String {
                 Arch::Amd64 => "x64",
                 Arch::Arm64 => "aa64",
             };
-            for file in [
-                format!("\\EFI\\debian\\shim{suffix}.efi"),
-                format!("\\EFI\\BOOT\\BOOT{}.EFI", suffix.to_uppercase()),
-            ] {
-                let _ = writeln!(out, "sanboot --no-describe --drive 0 --filename {file} ||");
+            for vendor in vendors {
+                for file in ["shim", "grub"] {
+                    let _ = writeln!(
+                        out,
+                        "sanboot --no-describe --drive 0 --filename \\EFI\\{vendor}\\{file}{suffix}.efi ||"
+                    );
+                }
             }
             out.push_str("exit 0\n");
         }
@@ -131,6 +135,20 @@ mod tests {
         let s = wait(&["a && shell || ${net0/mac}\nexit".to_string()], "http://10.0.0.1", 1);
         let line = s.lines().nth(1).unwrap();
         assert_eq!(line, "echo a ++ shell // S{net0/mac}?exit");
+    }
+
+    #[test]
+    fn the_own_disk_is_named_by_its_loader_under_uefi_and_by_number_under_bios() {
+        let uefi = local_disk("t", Firmware::Uefi, Arch::Amd64, &["debian".to_string()]);
+        assert_eq!(
+            uefi,
+            "#!ipxe\necho t\n\
+             sanboot --no-describe --drive 0 --filename \\EFI\\debian\\shimx64.efi ||\n\
+             sanboot --no-describe --drive 0 --filename \\EFI\\debian\\grubx64.efi ||\n\
+             exit 0\n"
+        );
+        let bios = local_disk("t", Firmware::Bios, Arch::Amd64, &[]);
+        assert!(bios.contains("--drive 0x80 ||\nexit"));
     }
 
     #[test]

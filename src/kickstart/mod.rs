@@ -17,6 +17,8 @@ pub struct Family {
     /// The template's file name without `.j2` and what is before it (`el9` of `kickstart/el9.ks.j2`).
     pub name: String,
     pub summary: String,
+    /// Directories below \\EFI that the installed system's boot loader may lie in (`debian`; `rocky`, `almalinux`).
+    pub efi: Vec<String>,
 }
 
 /// One finished answer file.
