@@ -1,0 +1,380 @@
+//! Owns the board as a text table, for 80 to 200 columns: what needs a person first, the rest folded if need be.
+
+use super::board::{Board, NodeRow, Phase, RoleTotals};
+use super::text::{Paint, Style, width};
+use crate::base::time::{size, span};
+use std::collections::BTreeMap;
+
+/// The whole board as lines of at most `style.width` columns and, if `style.height` is given, that many lines.
+pub fn table(board: &Board, style: &Style) -> Vec<String> {
+    let mut head = headline(board, style);
+    head.extend(alarms(board, style));
+    if board.roles.len() > 1 && board.nodes.len() > 8 {
+        head.push(String::new());
+        head.extend(board.roles.iter().map(|r| role_line(board, r, style)));
+    }
+    head.push(String::new());
+    let foot = discovered(board, style);
+    let rows = board.by_interest();
+    let columns = Columns::for_rows(&rows, style.width);
+    let room = style.height.map(|h| h.saturating_sub(head.len() + foot.len() + 1));
+    head.push(columns.header(style));
+    let full: Vec<Vec<String>> = rows.iter().map(|r| columns.lines(board, r, style)).collect();
+    match room {
+        Some(room) if rows.len() > room => {
+            let shown = room.saturating_sub(1);
+            head.extend(full[..shown].iter().map(|lines| lines[0].clone()));
+            head.push(folded(&rows[shown..], style));
+        }
+        // Long reasons go on below their row only where no row has to give way for them.
+        Some(room) if full.iter().map(Vec::len).sum::<usize>() > room => {
+            head.extend(full.iter().map(|lines| lines[0].clone()));
+        }
+        _ => head.extend(full.into_iter().flatten()),
+    }
+    if board.nodes.is_empty() {
+        head.push(style.paint(Paint::Quiet, "the site file names no nodes yet"));
+    }
+    head.extend(foot);
+    if let Some(height) = style.height {
+        head.truncate(height);
+    }
+    head
+}
+
+fn headline(board: &Board, style: &Style) -> Vec<String> {
+    let dot = style.either(" · ", " - ");
+    let nodes = board.nodes.len();
+    let mut parts = vec![
+        (Paint::Bold, style.fit(&board.site, 24)),
+        (Paint::Plain, format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })),
+    ];
+    let phases = Phase::ALL.iter().filter(|p| board.count(**p) > 0);
+    parts.extend(phases.map(|p| (paint(*p, false), format!("{} {}", board.count(*p), p.name()))));
+    let late = board.nodes.iter().filter(|n| n.overdue.is_some()).count();
+    if late > 0 {
+        parts.push((Paint::Late, format!("{late} overdue")));
+    }
+    let mut lines = flow(&parts, dot, style);
+    match &board.serving {
+        None => lines.push(style.paint(
+            Paint::Quiet,
+            &style.fit("no server runs on this state folder: this is what its journal says", style.width),
+        )),
+        Some(s) => {
+            let text = format!(
+                "serving {} on {} for {}{dot}DHCP {}, {} answered, {} ignored{dot}TFTP {}{dot}HTTP {} ({} now){dot}{} sent",
+                s.url,
+                s.interfaces.join(", "),
+                span(board.now.since(s.since)),
+                s.dhcp,
+                s.counters.dhcp_answered,
+                s.counters.dhcp_ignored,
+                s.counters.tftp_transfers,
+                s.counters.http_requests,
+                s.counters.http_active,
+                size(s.counters.bytes_sent),
+            );
+            lines.extend(style.wrap(&text, style.width).iter().map(|l| style.paint(Paint::Quiet, l)));
+        }
+    }
+    lines
+}
+
+/// Coloured parts one after the other, in as many lines as it takes.
+fn flow(parts: &[(Paint, String)], between: &str, style: &Style) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for (paint, text) in parts {
+        if used > 0 && used + width(between) + width(text) > style.width {
+            lines.push(String::new());
+            used = 0;
+        }
+        let last = lines.len() - 1;
+        if used > 0 {
+            lines[last].push_str(between);
+            used += width(between);
+        }
+        let text = style.fit(text, style.width);
+        lines[last].push_str(&style.paint(*paint, &text));
+        used += width(&text);
+    }
+    lines
+}
+
+/// How long a rival that fell silent is still shown as an alarm, in milliseconds.
+const RIVAL_MILLIS: u64 = 10 * 60 * 1000;
+
+/// What is wrong with the server or the network itself.
+fn alarms(board: &Board, style: &Style) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut alarm = |text: String| {
+        lines
+            .extend(style.wrap(&format!("! {text}"), style.width).iter().map(|l| style.paint(Paint::Bad, l)));
+    };
+    for trouble in board.serving.iter().flat_map(|s| &s.trouble) {
+        alarm(trouble.clone());
+    }
+    for r in board.rivals.iter().filter(|r| !r.tolerated && board.now.since(r.last_heard) < RIVAL_MILLIS) {
+        alarm(format!(
+            "another DHCP server, {}, answers on {} (heard {} ago): {}",
+            r.address,
+            r.interface,
+            span(board.now.since(r.last_heard)),
+            r.offer
+        ));
+    }
+    lines
+}
+
+fn role_line(board: &Board, r: &RoleTotals, style: &Style) -> String {
+    let name_width = board.roles.iter().map(|r| width(&r.role)).max().unwrap_or(0).min(20);
+    let done = r.states.get(Phase::Installed.name()).copied().unwrap_or(0);
+    let percent = (done * 100 / r.nodes.max(1)) as u8;
+    let mut line = format!(
+        "{}  {}  {:>4} of {:<4} ",
+        style.pad(&r.role, name_width),
+        style.paint(Paint::Good, &style.bar(percent, 16)),
+        done,
+        r.nodes
+    );
+    let mut used = name_width + 2 + 16 + 2 + 4 + 4 + 4 + 1;
+    for p in Phase::ALL.iter().filter(|p| **p != Phase::Installed) {
+        let Some(n) = r.states.get(p.name()) else { continue };
+        let text = format!(" {n} {}", p.name());
+        if used + text.len() > style.width {
+            break;
+        }
+        used += text.len();
+        line.push_str(&style.paint(paint(*p, false), &text));
+    }
+    line.trim_end().to_string()
+}
+
+/// Column widths of the node table; 0: not shown.
+struct Columns {
+    name: usize,
+    role: usize,
+    state: usize,
+    since: usize,
+    progress: usize,
+    seen: usize,
+    address: usize,
+    mac: usize,
+    note: usize,
+}
+
+impl Columns {
+    fn for_rows(rows: &[&NodeRow], total: usize) -> Columns {
+        let longest = |f: &dyn Fn(&NodeRow) -> usize, least: usize, most: usize| {
+            rows.iter().map(|r| f(r)).max().unwrap_or(0).clamp(least, most)
+        };
+        let moving = rows.iter().any(|r| r.progress.as_ref().is_some_and(|p| p.percent.is_some()));
+        let mut c = Columns {
+            name: longest(&|r| width(&r.name), 4, if total < 100 { 16 } else { 24 }),
+            role: 0,
+            state: 12,
+            since: 6,
+            progress: if moving { 13 } else { 0 },
+            seen: 6,
+            address: 0,
+            mac: 0,
+            note: 0,
+        };
+        // A further column is shown where it leaves the note enough room for a sentence.
+        let narrow: usize = c.all().iter().map(|w| if *w > 0 { w + 2 } else { 0 }).sum();
+        let mut left = total.saturating_sub(narrow);
+        let mut grow = |column: &mut usize, by: usize, keep: usize| {
+            if left >= by + keep {
+                *column += by;
+                left -= by;
+            }
+        };
+        let role = longest(&|r| width(&r.role), 4, 14);
+        grow(&mut c.role, role + 2, 40);
+        grow(&mut c.address, 17, 48);
+        if moving {
+            grow(&mut c.progress, 8, 48);
+        }
+        grow(&mut c.mac, 19, 56);
+        c.role = c.role.saturating_sub(2);
+        c.address = c.address.saturating_sub(2);
+        c.mac = c.mac.saturating_sub(2);
+        c.note = left.max(8);
+        c
+    }
+
+    fn all(&self) -> [usize; 8] {
+        [self.name, self.role, self.state, self.since, self.progress, self.seen, self.address, self.mac]
+    }
+
+    fn header(&self, style: &Style) -> String {
+        let titles = ["NODE", "ROLE", "  STATE", "   FOR", "PROGRESS", "  SEEN", "ADDRESS", "MAC"]
+            .into_iter()
+            .zip(self.all());
+        let mut line = String::new();
+        for (title, w) in titles.filter(|(_, w)| *w > 0) {
+            line.push_str(&style.pad(title, w));
+            line.push_str("  ");
+        }
+        line.push_str("WHAT");
+        style.paint(Paint::Quiet, &line)
+    }
+
+    /// The node's row, and below it the rest of a reason that a person must read.
+    fn lines(&self, board: &Board, r: &NodeRow, style: &Style) -> Vec<String> {
+        let mut lines = vec![self.row(board, r, style)];
+        let note = r.note(board.now);
+        if r.needs_a_look() && width(&note) > self.note {
+            let sign = style.either("└ ", "' ");
+            let parts = style.wrap(&note, style.width.saturating_sub(6));
+            for (i, part) in parts.iter().enumerate() {
+                let lead = if i == 0 { sign } else { "  " };
+                lines.push(style.paint(paint(r.phase, r.overdue.is_some()), &format!("    {lead}{part}")));
+            }
+        }
+        lines
+    }
+
+    fn row(&self, board: &Board, r: &NodeRow, style: &Style) -> String {
+        let mut line = String::new();
+        let mut cell = |w: usize, paint: Paint, text: String| {
+            if w > 0 {
+                line.push_str(&style.paint(paint, &text));
+                line.push_str("  ");
+            }
+        };
+        let ago = |t: Option<crate::base::Timestamp>| t.map(|t| span(board.now.since(t))).unwrap_or_default();
+        let mark = mark(r.phase, r.overdue.is_some());
+        let state = format!("{} {}", style.either(mark.0, mark.1), r.phase.name());
+        let hue = paint(r.phase, r.overdue.is_some());
+        let quiet = if r.phase == Phase::Expected { Paint::Quiet } else { Paint::Plain };
+        cell(self.name, quiet, style.pad(&r.name, self.name));
+        cell(self.role, quiet, style.pad(&r.role, self.role));
+        cell(self.state, hue, style.pad(&state, self.state));
+        cell(self.since, quiet, style.right(&ago(r.since), self.since));
+        cell(self.progress, hue, style.pad(&progress(r, style, self.progress), self.progress));
+        cell(self.seen, quiet, style.right(&ago(r.last_seen), self.seen));
+        let address = r.address.map(|a| a.to_string()).unwrap_or_default();
+        cell(self.address, quiet, style.pad(&address, self.address));
+        cell(self.mac, quiet, style.pad(&r.mac.to_string(), self.mac));
+        let note = if r.overdue.is_some() { Paint::Late } else { quiet };
+        line.push_str(&style.paint(note, &style.fit(&r.note(board.now), self.note)));
+        line.trim_end().to_string()
+    }
+}
+
+fn progress(r: &NodeRow, style: &Style, columns: usize) -> String {
+    match r.progress.as_ref().and_then(|p| p.percent) {
+        Some(p) if r.phase == Phase::Installing => {
+            format!("{} {p:>3}%", style.bar(p, columns.saturating_sub(5)))
+        }
+        Some(p) => format!("at {p}%"),
+        None => String::new(),
+    }
+}
+
+fn folded(rows: &[&NodeRow], style: &Style) -> String {
+    let mut by_phase: BTreeMap<Phase, usize> = BTreeMap::new();
+    for r in rows {
+        *by_phase.entry(r.phase).or_insert(0) += 1;
+    }
+    let parts: Vec<String> = by_phase.iter().map(|(p, n)| format!("{n} {}", p.name())).collect();
+    let mut text = format!("{} and {} more: {}", style.either("…", "..."), rows.len(), parts.join(", "));
+    let hint = " (`bootstead status --all` lists them)";
+    if width(&text) + hint.len() <= style.width {
+        text.push_str(hint);
+    }
+    style.paint(Paint::Quiet, &style.fit(&text, style.width))
+}
+
+/// How many unknown machines are listed; the others are counted.
+const DISCOVERED_SHOWN: usize = 5;
+
+fn discovered(board: &Board, style: &Style) -> Vec<String> {
+    if board.discovered.is_empty() {
+        return Vec::new();
+    }
+    let n = board.discovered.len();
+    let title = format!(
+        "{n} machine{} not in the site file; `bootstead node assign MAC ROLE` takes one in",
+        if n == 1 { "" } else { "s" }
+    );
+    let mut lines = vec![String::new(), style.paint(Paint::Bold, &style.fit(&title, style.width))];
+    for d in board.discovered.iter().take(DISCOVERED_SHOWN) {
+        let mut parts = vec![d.mac.to_string()];
+        parts.extend(d.address.map(|a| a.to_string()));
+        parts.push(format!("heard {} ago", span(board.now.since(d.last_seen))));
+        parts.extend(d.firmware.clone());
+        parts.extend(d.phase.map(|p| format!("was {}", p.name())));
+        parts.extend(d.last.clone());
+        lines.push(style.fit(&format!("  {}", parts.join("  ")), style.width));
+    }
+    if n > DISCOVERED_SHOWN {
+        lines.push(style.paint(Paint::Quiet, &format!("  and {} more", n - DISCOVERED_SHOWN)));
+    }
+    lines
+}
+
+/// The colour of a phase.
+pub fn paint(phase: Phase, overdue: bool) -> Paint {
+    match phase {
+        Phase::Failed => Paint::Bad,
+        _ if overdue => Paint::Late,
+        Phase::Installing | Phase::Booting | Phase::Armed | Phase::Finishing => Paint::Moving,
+        Phase::Held => Paint::Held,
+        Phase::Expected => Paint::Quiet,
+        Phase::Installed => Paint::Good,
+    }
+}
+
+/// A sign before the state, so that it can be told apart without colours.
+fn mark(phase: Phase, overdue: bool) -> (&'static str, &'static str) {
+    match phase {
+        Phase::Failed => ("✗", "x"),
+        _ if overdue => ("!", "!"),
+        Phase::Installing => ("▶", ">"),
+        Phase::Booting | Phase::Armed => ("○", "o"),
+        Phase::Finishing => ("◐", "~"),
+        Phase::Held => ("■", "="),
+        Phase::Expected => ("·", "."),
+        Phase::Installed => ("✓", "+"),
+    }
+}
+
+/// What changed between two boards, one line each, for outputs that are no terminal.
+///
+/// Progress is told at every new step and every tenth percent, so that a log stays readable.
+pub fn changes(before: Option<&Board>, now: &Board, style: &Style) -> Vec<String> {
+    let mut lines = Vec::new();
+    let old: BTreeMap<&str, &NodeRow> =
+        before.iter().flat_map(|b| &b.nodes).map(|n| (n.name.as_str(), n)).collect();
+    let name_width = now.nodes.iter().map(|n| width(&n.name)).max().unwrap_or(0).min(24);
+    for n in &now.nodes {
+        let was = old.get(n.name.as_str());
+        let told = |r: &NodeRow| {
+            let step = r.progress.as_ref().map(|p| (p.step.clone(), p.percent.unwrap_or(0) / 10));
+            (r.phase, step, r.overdue.is_some(), r.refused.clone())
+        };
+        if was.is_some_and(|w| told(w) == told(n)) || (was.is_none() && n.phase == Phase::Expected) {
+            continue;
+        }
+        let mut state = n.phase.name().to_string();
+        if let Some(p) = n.progress.as_ref().and_then(|p| p.percent) {
+            state = format!("{state} {p}%");
+        }
+        let text = format!(
+            "{}  {}  {:<16}  {}",
+            now.now.clock(),
+            style.pad(&n.name, name_width),
+            state,
+            n.note(now.now)
+        );
+        lines.push(style.paint(paint(n.phase, n.overdue.is_some()), text.trim_end()));
+    }
+    let known = before.map_or(&[][..], |b| &b.discovered);
+    for d in now.discovered.iter().filter(|d| known.iter().all(|k| k.mac != d.mac)) {
+        lines.push(format!("{}  {}  discovered: not in the site file", now.now.clock(), d.mac));
+    }
+    lines
+}
