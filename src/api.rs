@@ -7,7 +7,7 @@
 //! | `GET,POST /v1/nodes/MAC/report` | the installation that holds the token (`token=` or `Authorization: Bearer`) |
 //! | `GET /v1/nodes/MAC/orders` | the same (fast lane) |
 //! | `GET,HEAD /images/NAME/PATH`, `GET,HEAD /loaders/FILE` | anybody on the provisioning network; nothing secret is in there |
-//! | `/v1/board`, `/v1/events`, `/v1/nodes/NODE/{arm,hold,release,forget}` | the operator: only on the UNIX socket, by its file mode |
+//! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload` | the operator: only on the UNIX socket, by its file mode |
 
 use crate::base::Mac;
 use serde::{Deserialize, Serialize};
@@ -90,4 +90,37 @@ pub struct OrderFile {
     pub path: String,
     pub mode: u32,
     pub content: String,
+}
+
+/// The board, as `ui::Board`; only on the control socket.
+pub const BOARD: &str = "/v1/board";
+/// The journal: `after=SEQ`, `limit=N`, `node=NAME|MAC`, `wait=SECONDS` (answers as soon as there is something).
+/// The reply is a list of `store::Entry`.
+pub const EVENTS: &str = "/v1/events";
+/// Takes a changed site file into use; the reply of a refusal (422) is its problems as text.
+pub const RELOAD: &str = "/v1/reload";
+
+/// Path of what a person decides about a node; `verb` is one of `arm`, `hold`, `release`, `forget`.
+pub fn verb_path(node: &str, verb: &str) -> String {
+    format!("/v1/nodes/{node}/{verb}")
+}
+
+/// What a person decided: the body of `POST /v1/nodes/NODE/VERB`. Refusals (409, 404) answer a sentence as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Who decided it, for the journal.
+    pub by: String,
+    /// Why; `hold` shows it on the machine's console.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// Where the node is after it: the reply to an [`Intent`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    pub node: String,
+    /// The state's name.
+    pub state: String,
+    /// The arming that the state belongs to.
+    pub arming: Option<u32>,
 }
