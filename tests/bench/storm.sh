@@ -65,16 +65,20 @@ with open(f"{work}/tree/images/storm.toml", "w") as f:
     f.write('summary = "bench"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "vmlinuz"\n'
             'initrd = ["initrd.img"]\n')
 shelf = f"{site}/.bootstead/images"
-def piece(path):
-    data = open(path, "rb").read()
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 for folder, files in (("storm", {"vmlinuz": f"{work}/www/vmlinuz", "initrd.img": f"{work}/www/initrd.img"}),
                       ("loaders", {"undionly.kpxe": f"{work}/tftp/undionly.kpxe"})):
     os.makedirs(f"{shelf}/{folder}")
+    manifest = {"format": 1, "origin": {"made by": "bench"}, "files": {}, "stored": {}}
     for name, source in files.items():
-        os.link(source, f"{shelf}/{folder}/{name}")
+        to = f"{shelf}/{folder}/{name}"
+        os.link(source, to)
+        digest = hashlib.sha256(open(to, "rb").read()).hexdigest()
+        info = os.stat(to)
+        manifest["stored"][name] = {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": digest}
+        manifest["files"][name] = {"size": info.st_size, "sha256": digest, "at": name}
+    with open(f"{shelf}/{folder}/manifest.json", "w") as f:
+        json.dump(manifest, f)
 EOP
-for image in storm loaders; do "$binary" --site "$work/site/site.toml" --tree "$work/tree" image adopt "$image" >/dev/null; done
 
 play() { # prints the generator's line and the server's cost; pids of the servers as arguments
   exec 7> >(python3 tests/bench/measure.py "$@" >"$work/cost")
