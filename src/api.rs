@@ -97,7 +97,7 @@ pub const BOARD: &str = "/v1/board";
 /// The journal: `after=SEQ`, `limit=N`, `node=NAME|MAC`, `wait=SECONDS` (answers as soon as there is something).
 /// The reply is a list of `store::Entry`.
 pub const EVENTS: &str = "/v1/events";
-/// Takes a changed site file into use; the reply of a refusal (422) is its problems as text.
+/// Takes a changed site file into use; a refusal says why, and the old one goes on.
 pub const RELOAD: &str = "/v1/reload";
 
 /// Path of what a person decides about a node; `verb` is one of `arm`, `hold`, `release`, `forget`.
@@ -105,7 +105,8 @@ pub fn verb_path(node: &str, verb: &str) -> String {
     format!("/v1/nodes/{node}/{verb}")
 }
 
-/// What a person decided: the body of `POST /v1/nodes/NODE/VERB`. Refusals (409, 404) answer a sentence as text.
+/// What a person decided: the body of `POST /v1/nodes/NODE/VERB`. The reply is the node's state; a refusal is
+/// `{"error": …, "help": …}`, each one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// Who decided it, for the journal.
@@ -113,14 +114,4 @@ pub struct Intent {
     /// Why; `hold` shows it on the machine's console.
     #[serde(default)]
     pub why: String,
-}
-
-/// Where the node is after it: the reply to an [`Intent`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided {
-    pub node: String,
-    /// The state's name.
-    pub state: String,
-    /// The arming that the state belongs to.
-    pub arming: Option<u32>,
 }

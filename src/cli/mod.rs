@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 2 the operator's input, 3 the environment, 70 a fault of ours.
 
+mod assign;
 mod diff;
 mod doctor;
 mod events;
@@ -12,8 +13,11 @@ mod load;
 mod node;
 mod render;
 mod serve;
+mod station;
 mod status;
+mod terminal;
 mod tree;
+mod watch;
 
 use crate::problem::{Exit, Problem, Problems};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};

@@ -1,11 +1,302 @@
-//! `bootstead node`
+//! `bootstead node`: what a person decides about nodes.
 
-use super::Globals;
+use super::load::{Loaded, load};
+use super::station::{Station, Verb};
+use super::status::unknown;
+use super::{Globals, assign, say, terminal};
+use crate::boot::Known;
+use crate::lifecycle::{Lane, Ledger};
 use crate::problem::{Exit, Problem, Problems};
+use crate::shelf::Shelf;
+use crate::site::Node;
+use crate::ui::arming::{Arming, arming};
+use crate::ui::text::{Paint, Style, width};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 #[derive(Debug, clap::Args)]
-pub struct NodeArgs {}
+pub struct NodeArgs {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub fn run(_g: &Globals, _args: NodeArgs) -> Result<Exit, Problems> {
-    Err(Problem::fault("this command is not built yet").into())
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Allow one installation: what is on the node's disk will be erased
+    Arm {
+        #[command(flatten)]
+        which: Which,
+        /// Do not ask; for several nodes say how many (--yes N)
+        #[arg(long, value_name = "N", num_args = 0..=1)]
+        yes: Option<Option<usize>>,
+    },
+    /// Stop a node: it gets nothing until it is released
+    Hold {
+        #[command(flatten)]
+        which: Which,
+        /// The reason; it is shown on the machine's console
+        #[arg(long)]
+        why: String,
+    },
+    /// Let a held node go on where it was
+    Release {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Forget what happened to a node, as if it were new; its disk stays as it is
+    Forget {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Take a discovered machine into the site, as a new node of a role or in the place of a node
+    Assign(assign::AssignArgs),
+    /// List every node with its role, addresses and state
+    List,
+    /// Have the running server take the changed site file into use
+    Reload,
+}
+
+/// Which nodes are meant.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Names or MAC addresses
+    nodes: Vec<String>,
+    /// Every node of this role
+    #[arg(long, conflicts_with = "nodes")]
+    role: Option<String>,
+    /// Every node of the site
+    #[arg(long, conflicts_with_all = ["nodes", "role"])]
+    all: bool,
+}
+
+pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
+    match args.command {
+        Command::Arm { which, yes } => arm(g, &which, yes),
+        Command::Hold { which, why } if why.trim().is_empty() => Err(hold_needs_why(&which).into()),
+        Command::Hold { which, why } => each(g, &which, Verb::Hold, &why),
+        Command::Release { which } => each(g, &which, Verb::Release, ""),
+        Command::Forget { which } => each(g, &which, Verb::Forget, ""),
+        Command::Assign(args) => assign::run(g, &args),
+        Command::List => list(g),
+        Command::Reload => match Station::find(g)?.reload()? {
+            true => say("the running server uses the site file as it is now\n"),
+            false => Err(Problem::environment(
+                "no server runs on this state folder, so there is nothing to reload",
+            )
+            .help("the next `bootstead serve` reads the site file anyway")
+            .into()),
+        },
+    }
+}
+
+fn hold_needs_why(which: &Which) -> Problem {
+    let name = which.nodes.first().map_or("NODE", String::as_str);
+    Problem::input("a hold needs a reason")
+        .help(format!("`bootstead node hold {name} --why \"disk is being replaced\"`"))
+}
+
+/// The nodes meant, in the site's order, each once.
+fn choose<'a>(loaded: &'a Loaded, which: &Which) -> Result<Vec<&'a Node>, Problems> {
+    let site = &loaded.site;
+    let mut problems = Problems::default();
+    let mut chosen: Vec<&Node> = Vec::new();
+    if which.all {
+        chosen.extend(&site.nodes);
+    } else if let Some(role) = &which.role {
+        if !site.roles.contains_key(role) {
+            return Err(unknown("role", role, site.roles.keys().map(String::as_str)).into());
+        }
+        chosen.extend(site.nodes.iter().filter(|n| n.role == *role));
+    } else if which.nodes.is_empty() {
+        return Err(Problem::input("no node was named")
+            .help("name nodes, or use --role ROLE or --all")
+            .into());
+    }
+    for word in &which.nodes {
+        match site.find(word) {
+            Some(n) if chosen.iter().any(|c| c.name == n.name) => {}
+            Some(n) => chosen.push(n),
+            None => problems.push(unknown("node", word, site.nodes.iter().map(|n| n.name.as_str()))),
+        }
+    }
+    if problems.errors() > 0 {
+        return Err(problems);
+    }
+    if chosen.is_empty() {
+        return Err(Problem::input("no node is meant by this")
+            .help("the site has none there; `bootstead node list`")
+            .into());
+    }
+    Ok(chosen)
+}
+
+fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>) -> Result<Exit, Problems> {
+    let loaded = load(g)?;
+    let nodes = choose(&loaded, which)?;
+    let station = Station::find(g)?;
+    if station.is_live() && station.board()?.digest != loaded.site.digest.to_string() {
+        return Err(Problem::input("the running server uses another site file than the one read here")
+            .why("what is shown here would not be what is installed")
+            .help("run `bootstead node reload`, or name the server's site file with --site")
+            .into());
+    }
+    let ledger = station.ledger()?;
+    let armings = plan(g, &loaded, &ledger, &nodes);
+    if g.json {
+        let text = serde_json::to_string_pretty(&armings).map_err(|e| Problem::fault(e.to_string()))?;
+        say(&(text + "\n"))?;
+    } else {
+        say(&describe(&armings, &terminal::style()))?;
+    }
+    let cannot: Problems = Problems(armings.iter().filter_map(refusal).collect());
+    if cannot.errors() > 0 {
+        return Err(cannot);
+    }
+    agree(nodes.len(), yes)?;
+    apply(g, &station, &loaded, &nodes, Verb::Arm, "")
+}
+
+fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<Arming> {
+    let (_, stock, _) = Shelf::open(&g.images_dir());
+    let known = Known { site: &loaded.site, images: &loaded.catalog.images, stock: &stock, ledger };
+    nodes.iter().map(|n| arming(known, n)).collect()
+}
+
+fn refusal(a: &Arming) -> Option<Problem> {
+    let why = a.cannot.as_ref()?;
+    Some(Problem::input(format!("{} cannot be armed: {why}", a.node)))
+}
+
+/// What will be installed, and what is erased for it. Nodes for which all is the same share their lines.
+fn describe(armings: &[Arming], style: &Style) -> String {
+    let mut groups: BTreeMap<String, Vec<&Arming>> = BTreeMap::new();
+    for a in armings {
+        let lane = match a.lane {
+            Lane::Installer => "its own installer",
+            Lane::Fast => "the fast lane",
+        };
+        let mut text = format!("as {} with {} by {lane}\n", a.role, a.image);
+        let _ = writeln!(text, "    erases  {}", style.paint(Paint::Bad, &a.erases));
+        for f in &a.formats {
+            let _ = writeln!(text, "    formats {}", style.paint(Paint::Bad, f));
+        }
+        groups.entry(text).or_default().push(a);
+    }
+    let mut out = String::new();
+    for (text, nodes) in groups {
+        let n = nodes.len();
+        let _ = write!(
+            out,
+            "{} node{} {text}",
+            style.paint(Paint::Bold, &n.to_string()),
+            if n == 1 { "" } else { "s" }
+        );
+        let name_width = nodes.iter().map(|a| width(&a.node)).max().unwrap_or(0);
+        for a in nodes {
+            let _ = writeln!(out, "    {}  {}", style.pad(&a.node, name_width), style.clean(&a.now));
+        }
+    }
+    out
+}
+
+/// Bulk arming asks for the number (field-pain #81): a wrong filter shows itself before anything is erased.
+fn agree(count: usize, yes: Option<Option<usize>>) -> Result<(), Problem> {
+    let help = format!("look at the list above; if it is what you want, add `--yes {count}`");
+    match yes {
+        Some(Some(n)) if n == count => Ok(()),
+        Some(Some(n)) => {
+            Err(Problem::input(format!("--yes says {n} nodes, and this is {count}; nothing was armed"))
+                .help(help))
+        }
+        Some(None) if count == 1 => Ok(()),
+        Some(None) => {
+            Err(Problem::input(format!("--yes must say how many for {count} nodes; nothing was armed"))
+                .help(help))
+        }
+        None if !terminal::can_ask() => {
+            Err(Problem::input("there is no terminal to ask at; nothing was armed").help(help))
+        }
+        None => {
+            let typed = terminal::ask(&format!("Type the number of nodes ({count}) to arm them:"))?;
+            if typed == count.to_string() {
+                Ok(())
+            } else {
+                Err(Problem::input("nothing was armed").why(format!("{typed:?} is not {count}")))
+            }
+        }
+    }
+}
+
+fn each(g: &Globals, which: &Which, verb: Verb, why: &str) -> Result<Exit, Problems> {
+    let loaded = load(g)?;
+    let nodes = choose(&loaded, which)?;
+    apply(g, &Station::find(g)?, &loaded, &nodes, verb, why)
+}
+
+/// Does it node by node; what is refused for one does not stop the others.
+fn apply(
+    g: &Globals,
+    station: &Station<'_>,
+    loaded: &Loaded,
+    nodes: &[&Node],
+    verb: Verb,
+    why: &str,
+) -> Result<Exit, Problems> {
+    let mut problems = Problems::default();
+    let mut done = Vec::new();
+    for node in nodes {
+        match station.decide(&loaded.site, node, verb, why) {
+            Ok(d) => done.push((node.name.as_str(), d)),
+            Err(p) => problems.push(p),
+        }
+    }
+    if !g.json {
+        for (name, d) in &done {
+            let arming = d.arming.map(|a| format!(" (arming {a})")).unwrap_or_default();
+            say(&format!("{name} is {}{arming}\n", d.state))?;
+        }
+        if verb == Verb::Arm && !station.is_live() && !done.is_empty() {
+            say("no server runs yet: start it with `bootstead serve`\n")?;
+        }
+    } else if verb != Verb::Arm {
+        let all: BTreeMap<_, _> = done.into_iter().collect();
+        let text = serde_json::to_string_pretty(&all).map_err(|e| Problem::fault(e.to_string()))?;
+        say(&(text + "\n"))?;
+    }
+    if problems.errors() > 0 { Err(problems) } else { Ok(Exit::Ok) }
+}
+
+fn list(g: &Globals) -> Result<Exit, Problems> {
+    let board = Station::find(g)?.board()?;
+    if g.json {
+        let text = serde_json::to_string_pretty(&board.nodes).map_err(|e| Problem::fault(e.to_string()))?;
+        return say(&(text + "\n"));
+    }
+    let style = terminal::style();
+    let widest = |f: &dyn Fn(usize) -> usize| (0..board.nodes.len()).map(f).max().unwrap_or(0);
+    let name = widest(&|i| width(&board.nodes[i].name)).max(4);
+    let role = widest(&|i| width(&board.nodes[i].role)).max(4);
+    let head = format!(
+        "{}  {}  {:<17}  {:<15}  STATE",
+        style.pad("NODE", name),
+        style.pad("ROLE", role),
+        "MAC",
+        "ADDRESS"
+    );
+    let mut out = style.paint(Paint::Quiet, &head) + "\n";
+    for n in &board.nodes {
+        let address = n.address.map(|a| a.to_string()).unwrap_or_default();
+        let state = style.paint(crate::ui::table::paint(n.phase, n.overdue.is_some()), n.phase.name());
+        let _ = writeln!(
+            out,
+            "{}  {}  {}  {address:<15}  {state}",
+            style.pad(&n.name, name),
+            style.pad(&n.role, role),
+            n.mac
+        );
+    }
+    for d in &board.discovered {
+        let _ = writeln!(out, "{}  {}  {}  discovered", style.pad("-", name), style.pad("-", role), d.mac);
+    }
+    say(&out)
 }

@@ -13,6 +13,8 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Board {
     pub site: String,
+    /// Digest of the files that the site was made from: tells whether two boards are of the same site file.
+    pub digest: String,
     /// When this was true.
     pub now: Timestamp,
     /// How many nodes are in each state, by [`Phase::name`]; states without a node are left out.
@@ -211,20 +213,6 @@ pub struct Counters {
 /// The board at `now`; `serving` is what the running server says of itself, if one runs.
 pub fn board(site: &Site, ledger: &Ledger, now: Timestamp, serving: Option<Serving>) -> Board {
     let nodes: Vec<NodeRow> = site.nodes.iter().map(|n| row(site, ledger, n, now)).collect();
-    let mut totals = BTreeMap::new();
-    let mut roles: BTreeMap<&str, RoleTotals> = BTreeMap::new();
-    for n in &nodes {
-        *totals.entry(n.phase.name().to_string()).or_insert(0) += 1;
-        let role = roles.entry(&n.role).or_insert_with(|| RoleTotals {
-            role: n.role.clone(),
-            image: n.image.clone(),
-            nodes: 0,
-            states: BTreeMap::new(),
-        });
-        role.nodes += 1;
-        *role.states.entry(n.phase.name().to_string()).or_insert(0) += 1;
-    }
-    let roles = roles.into_values().collect();
     let mut discovered: Vec<Discovered> = ledger
         .records()
         .filter(|(mac, _)| site.node_by_mac(*mac).is_none())
@@ -242,7 +230,27 @@ pub fn board(site: &Site, ledger: &Ledger, now: Timestamp, serving: Option<Servi
         })
         .collect();
     rivals.sort_by(|a, b| b.last_heard.cmp(&a.last_heard).then(a.address.cmp(&b.address)));
-    Board { site: site.name.clone(), now, totals, roles, nodes, discovered, rivals, serving }
+    let (totals, roles) = summaries(&nodes);
+    let (name, digest) = (site.name.clone(), site.digest.to_string());
+    Board { site: name, digest, now, totals, roles, nodes, discovered, rivals, serving }
+}
+
+/// How many nodes are in each state: of the site, and of each role.
+fn summaries(nodes: &[NodeRow]) -> (BTreeMap<String, usize>, Vec<RoleTotals>) {
+    let mut totals = BTreeMap::new();
+    let mut roles: BTreeMap<&str, RoleTotals> = BTreeMap::new();
+    for n in nodes {
+        *totals.entry(n.phase.name().to_string()).or_insert(0) += 1;
+        let role = roles.entry(&n.role).or_insert_with(|| RoleTotals {
+            role: n.role.clone(),
+            image: n.image.clone(),
+            nodes: 0,
+            states: BTreeMap::new(),
+        });
+        role.nodes += 1;
+        *role.states.entry(n.phase.name().to_string()).or_insert(0) += 1;
+    }
+    (totals, roles.into_values().collect())
 }
 
 fn row(site: &Site, ledger: &Ledger, node: &Node, now: Timestamp) -> NodeRow {
@@ -383,6 +391,14 @@ impl Board {
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
         rows
+    }
+
+    /// The board with only the nodes that `keep` wants, and without unknown machines.
+    pub fn only(mut self, keep: impl Fn(&NodeRow) -> bool) -> Board {
+        self.nodes.retain(keep);
+        self.discovered.clear();
+        (self.totals, self.roles) = summaries(&self.nodes);
+        self
     }
 
     /// How many nodes are in `phase`.

@@ -6,7 +6,9 @@ use crate::base::time::{size, span};
 use std::collections::BTreeMap;
 
 /// The whole board as lines of at most `style.width` columns and, if `style.height` is given, that many lines.
-pub fn table(board: &Board, style: &Style) -> Vec<String> {
+///
+/// The first `skip` nodes are left out: a person has scrolled past them.
+pub fn table(board: &Board, style: &Style, skip: usize) -> Vec<String> {
     let mut head = headline(board, style);
     head.extend(alarms(board, style));
     if board.roles.len() > 1 && board.nodes.len() > 8 {
@@ -15,7 +17,8 @@ pub fn table(board: &Board, style: &Style) -> Vec<String> {
     }
     head.push(String::new());
     let foot = discovered(board, style);
-    let rows = board.by_interest();
+    let mut rows = board.by_interest();
+    rows.drain(..skip.min(rows.len().saturating_sub(1)));
     let columns = Columns::for_rows(&rows, style.width);
     let room = style.height.map(|h| h.saturating_sub(head.len() + foot.len() + 1));
     head.push(columns.header(style));

@@ -1,0 +1,113 @@
+//! Owns what arming would do to each node: what is installed, which disk is erased, and why it cannot be done yet.
+
+use crate::boot::Known;
+use crate::boot::decide::ready;
+use crate::lifecycle::{Lane, State};
+use crate::site::{DataDisk, DiskRule, Node, Pick};
+use serde::Serialize;
+
+/// What one installation would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Arming {
+    pub node: String,
+    pub role: String,
+    pub image: String,
+    pub lane: Lane,
+    /// The rule that decides which disk is erased, in words.
+    pub erases: String,
+    /// The same for each data disk that is formatted.
+    pub formats: Vec<String>,
+    /// Where the node is now, in words.
+    pub now: String,
+    /// Why it cannot be armed; a sentence with the command to run.
+    pub cannot: Option<String>,
+}
+
+/// What arming `node` would do.
+pub fn arming(known: Known<'_>, node: &Node) -> Arming {
+    let role = known.site.role(node);
+    let state = known.ledger.state(node.mac());
+    let lacks = match known.images.get(&role.image) {
+        None => Some(format!("there is no image named {}", role.image)),
+        Some(image) => ready(known.stock, image, role.lane).err(),
+    };
+    Arming {
+        node: node.name.clone(),
+        role: role.name.clone(),
+        image: role.image.clone(),
+        lane: role.lane,
+        erases: known.site.disk_rule(node).map_or_else(|| "no disk: it has no rule".to_string(), rule),
+        formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
+        now: now(state),
+        cannot: not_from(state, &node.name).or(lacks),
+    }
+}
+
+fn data(d: &DataDisk) -> String {
+    format!("{} ({}): {}", d.name, d.mount, rule(&d.rule))
+}
+
+fn now(state: &State) -> String {
+    match state {
+        State::Expected => "never installed".to_string(),
+        State::Installed { .. } => "installed: everything on that disk is lost".to_string(),
+        State::Failed { why, .. } => format!("failed: {why}"),
+        State::Held { why, .. } => format!("held: {why}"),
+        other => other.name().to_string(),
+    }
+}
+
+/// Why a node in this state cannot be armed: the same rules as `lifecycle::step`, with what to type.
+fn not_from(state: &State, name: &str) -> Option<String> {
+    match state {
+        State::Expected | State::Installed { .. } | State::Failed { .. } => None,
+        State::Armed { .. } | State::Booting { .. } => Some("it is armed already".to_string()),
+        State::Installing { .. } => Some(format!(
+            "it is installing now; wait for its report, or give it up with `bootstead node forget {name}`"
+        )),
+        State::Held { why, .. } => {
+            Some(format!("it is held ({why}); run `bootstead node release {name}` first"))
+        }
+    }
+}
+
+/// A disk rule in words: `the one disk with serial QM00001`.
+pub fn rule(rule: &DiskRule) -> String {
+    let mut conditions = Vec::new();
+    let exact = [("serial", &rule.serial), ("WWN", &rule.wwn), ("path", &rule.by_path)];
+    conditions.extend(exact.iter().filter_map(|(what, v)| v.as_ref().map(|v| format!("{what} {v}"))));
+    conditions.extend(rule.model.as_ref().map(|m| format!("model containing {m:?}")));
+    conditions.extend(match (rule.min_gib, rule.max_gib) {
+        (Some(a), Some(b)) => Some(format!("{a} to {b} GiB")),
+        (Some(a), None) => Some(format!("at least {a} GiB")),
+        (None, Some(b)) => Some(format!("at most {b} GiB")),
+        (None, None) => None,
+    });
+    let which = match rule.pick {
+        Some(Pick::Smallest) => "the smallest disk",
+        Some(Pick::Largest) => "the largest disk",
+        None => "the one disk",
+    };
+    if conditions.is_empty() {
+        match rule.pick {
+            Some(_) => which.to_string(),
+            None => "the only disk".to_string(),
+        }
+    } else {
+        format!("{which} with {}", conditions.join(" and "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_rule_reads_as_a_sentence() {
+        let r = DiskRule { serial: Some("QM1".into()), min_gib: Some(100), ..DiskRule::default() };
+        assert_eq!(rule(&r), "the one disk with serial QM1 and at least 100 GiB");
+        let r = DiskRule { pick: Some(Pick::Smallest), max_gib: Some(500), ..DiskRule::default() };
+        assert_eq!(rule(&r), "the smallest disk with at most 500 GiB");
+        assert_eq!(rule(&DiskRule::default()), "the only disk");
+    }
+}
