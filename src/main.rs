@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if bootstead::system::is_init() {
+        bootstead::system::main()
+    }
     bootstead::cli::main()
 }
