@@ -3,6 +3,7 @@
 pub mod address;
 pub mod ask;
 pub mod decide;
+pub mod quirks;
 pub mod script;
 
 pub use ask::{Ask, Stage};

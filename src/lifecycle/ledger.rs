@@ -109,9 +109,7 @@ impl Ledger {
             }
             What::Forgotten { .. } => {
                 *r = Record { armings: r.armings, ..Record::new(*at) };
-                if let Some(lease) = self.leases.remove(mac) {
-                    self.holders.remove(&lease.address);
-                }
+                self.let_go(*mac);
                 return Ok(());
             }
             What::Asked { wire, boot, asked, .. } => {
@@ -125,22 +123,19 @@ impl Ledger {
                 r.vendor = vendor.clone().or(r.vendor.take());
             }
             What::Leased { address, until } => {
-                if let Some(old) = self.leases.insert(*mac, Lease { address: *address, until: *until }) {
-                    self.holders.remove(&old.address);
-                }
+                self.let_go(*mac);
+                self.leases.insert(*mac, Lease { address: *address, until: *until });
                 self.holders.insert(*address, *mac);
             }
             What::LeaseReleased { address } => {
                 if self.leases.get(mac).is_some_and(|l| l.address == *address) {
-                    self.leases.remove(mac);
-                    self.holders.remove(address);
+                    self.let_go(*mac);
                 }
             }
             What::AddressInUse { address, until, .. } => {
                 self.set_aside.insert(*address, *until);
                 if self.leases.get(mac).is_some_and(|l| l.address == *address) {
-                    self.leases.remove(mac);
-                    self.holders.remove(address);
+                    self.let_go(*mac);
                 }
             }
             What::Progressed { step, percent, bytes, .. } => {
@@ -158,6 +153,15 @@ impl Ledger {
             What::Started { .. } | What::SiteLoaded { .. } | What::RivalHeard { .. } => {}
         }
         Ok(())
+    }
+
+    /// Ends the lease of `mac`. Its address may have gone to another machine since it ran out: that one keeps it.
+    fn let_go(&mut self, mac: Mac) {
+        if let Some(lease) = self.leases.remove(&mac)
+            && self.holders.get(&lease.address) == Some(&mac)
+        {
+            self.holders.remove(&lease.address);
+        }
     }
 
     /// The ledger after all of `events`. Events that are refused are left out: they never happened.
