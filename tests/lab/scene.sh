@@ -4,7 +4,7 @@
 #   scene NAME            work folder .work/NAME with tests/lab/NAME.site.toml as its site; images are kept between runs
 #   bootstead ...         the program, for that site
 #   scene_serve           the lab's network and the server on it
-#   scene_state NODE      the node's state;   scene_proofs NODE: how many proofs of completion it has
+#   scene_phase NODE      the node's phase (`installed` means: with both proofs);   scene_is NODE PHASE
 #   scene_fail TEXT NODE...   says what went wrong, keeps each node's timeline beside its console and packets, exits 1
 
 . tests/lab/lib.sh
@@ -49,10 +49,8 @@ for n in json.load(sys.stdin)['nodes']:
     if '$1' in (n['name'], n['mac']):
         $2"
 }
-scene_state() { scene_query "$1" "print(n['state'])"; }
-scene_proofs() { scene_query "$1" "p = n.get('proofs') or {}; print(int(p.get('reported', False)) + int(p.get('first_boot', False)))"; }
-scene_is() { [ "$(scene_state "$1")" = "$2" ]; }
-scene_proven() { [ "$(scene_proofs "$1")" = 2 ]; }
+scene_phase() { scene_query "$1" "print(n['phase'])"; }
+scene_is() { [ "$(scene_phase "$1")" = "$2" ]; }
 
 scene_fail() {
   echo "not ok - $1"
