@@ -65,6 +65,14 @@ pub fn step(state: &State, what: &What, at: Timestamp) -> Result<State, Refused>
             _ => Err(stale(*arming)),
         },
 
+        // A hold stops what the node gets, not what it tells: a completion that arrives now still counts.
+        What::Progressed { .. } | What::InstallReported { .. } | What::FirstBooted { .. }
+            if let State::Held { since, why, before } = state =>
+        {
+            let before = Box::new(step(before, what, at)?);
+            Ok(State::Held { since: *since, why: why.clone(), before })
+        }
+
         What::Progressed { arming, .. } => match state.arming() {
             Some(a) if a == *arming => Ok(state.clone()),
             _ => Err(stale(*arming)),

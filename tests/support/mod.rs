@@ -1,9 +1,13 @@
 //! What the tests share: sites built by hand, and goldens.
 
 #![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
-use bootstead::base::{Cidr, IpRange, Mac, Sha256, Timestamp};
-use bootstead::lifecycle::Lane;
+use bootstead::base::{Arch, Cidr, IpRange, Mac, Sha256, Timestamp};
+use bootstead::boot::Known;
+use bootstead::boot::decide::{ROOT_MANIFEST, SYSTEM_IMAGE};
+use bootstead::images::{Image, Piece, Stock, Stocked};
+use bootstead::lifecycle::{Lane, Ledger};
 use bootstead::site::*;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -97,6 +101,50 @@ pub fn site(controllers: usize, computes: usize) -> Site {
         by_mac: BTreeMap::new(),
     }
     .indexed()
+}
+
+/// What lies ready for [`site`]: one image, complete for both lanes.
+pub struct Supply {
+    pub images: BTreeMap<String, Image>,
+    pub stock: Stock,
+}
+
+impl Supply {
+    pub fn full() -> Supply {
+        let image = Image {
+            name: "debian12".into(),
+            summary: "Debian 12".into(),
+            family: "debian12".into(),
+            version: "12".into(),
+            arch: Arch::Amd64,
+            kernel: "linux".into(),
+            initrd: vec!["initrd.gz".into()],
+            tree: None,
+            repos: BTreeMap::new(),
+            suite: "bookworm".into(),
+            components: vec!["main".into()],
+            args: String::new(),
+            min_memory_mib: 0,
+            fetch: BTreeMap::new(),
+            packages: vec![],
+            mirror: None,
+            root: None,
+        };
+        let have = |files: &[&str]| Stocked {
+            files: files
+                .iter()
+                .map(|f| (f.to_string(), Piece { size: 1, sha256: Sha256::of(b"x") }))
+                .collect(),
+        };
+        let mut stock = Stock::default();
+        stock.images.insert("debian12".into(), have(&["linux", "initrd.gz", ROOT_MANIFEST]));
+        stock.images.insert(SYSTEM_IMAGE.into(), have(&["linux", "initrd"]));
+        Supply { images: BTreeMap::from([("debian12".to_string(), image)]), stock }
+    }
+
+    pub fn known<'a>(&'a self, site: &'a Site, ledger: &'a Ledger) -> Known<'a> {
+        Known { site, images: &self.images, stock: &self.stock, ledger }
+    }
 }
 
 /// Compares `text` with `tests/golden/NAME`. `BOOTSTEAD_GOLDEN=write` writes it, and still fails, so CI never does.
