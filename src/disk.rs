@@ -1,1 +1,155 @@
 //! Owns files on disk: read, write atomically, stream; every error names its path.
+
+use crate::problem::{Problem, Problems};
+use crate::site::{Files, Table, table_names};
+use crate::tree::{Origin, Tree};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A file's bytes.
+pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    std::fs::read(path).map_err(|e| Problem::io("read", path, &e))
+}
+
+/// A file's text; it must be UTF-8.
+pub fn read_text(path: &Path) -> Result<String, Problem> {
+    String::from_utf8(read(path)?).map_err(|e| {
+        Problem::input(format!(
+            "{} is not UTF-8 text (byte {})",
+            path.display(),
+            e.utf8_error().valid_up_to()
+        ))
+        .help("save it as UTF-8")
+    })
+}
+
+/// Writes a file as a whole or not at all: to a temporary name beside it, synced, then renamed over it.
+///
+/// `mode` is the new file's, whatever the old one's was.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let fail = |e: std::io::Error| Problem::io("write", path, &e);
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary = folder.join(format!(".{name}.{}.part", std::process::id()));
+    // An earlier process of the same number may have died here.
+    let _ = std::fs::remove_file(&temporary);
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .and_then(|()| std::fs::File::open(folder)?.sync_all());
+    written.map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        fail(e)
+    })
+}
+
+/// Makes a folder and those above it.
+pub fn make_folder(path: &Path, mode: u32) -> Result<(), Problem> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|e| Problem::io("make the folder", path, &e))
+}
+
+/// The site file and its node tables.
+pub fn read_site(path: &Path) -> Result<Files, Problem> {
+    let text = match read_text(path) {
+        Err(p) if !path.exists() => {
+            return Err(p.help("name the site file with --site, or begin with `bootstead init DIR`"));
+        }
+        other => other?,
+    };
+    let (names, named) = table_names(&text);
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    let mut tables = Vec::new();
+    for name in names {
+        let file = folder.join(&name);
+        let bytes = match std::fs::read(&file) {
+            Ok(bytes) => Some(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Problem::io("read", &file, &e)),
+        };
+        if bytes.is_some() || named {
+            tables.push(Table { name, bytes });
+        }
+    }
+    Ok(Files { name: path.display().to_string(), text, tables })
+}
+
+/// The embedded tree, with the files of `overlay` on top.
+pub fn read_tree(overlay: Option<&Path>) -> Result<Tree, Problems> {
+    let mut tree = Tree::embedded();
+    let Some(folder) = overlay else { return Ok(tree) };
+    if !folder.is_dir() {
+        return Err(Problem::environment(format!("--tree {} is not a folder", folder.display()))
+            .help("name a folder that has profiles/, kickstart/ or images/ in it")
+            .into());
+    }
+    let mut problems = Problems::default();
+    for part in ["profiles", "kickstart", "images"] {
+        let top = folder.join(part);
+        if top.is_dir() {
+            overlay_folder(&mut tree, &top, part, &mut problems);
+        }
+    }
+    if problems.errors() > 0 { Err(problems) } else { Ok(tree) }
+}
+
+fn overlay_folder(tree: &mut Tree, folder: &Path, name: &str, problems: &mut Problems) {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) => return problems.push(Problem::io("list the folder", folder, &e)),
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+    paths.sort();
+    for path in paths {
+        let Some(file) = path.file_name().map(|n| n.to_string_lossy().into_owned()) else { continue };
+        if file.starts_with('.') || file.ends_with('~') {
+            continue;
+        }
+        let below = format!("{name}/{file}");
+        if path.is_dir() {
+            overlay_folder(tree, &path, &below, problems);
+            continue;
+        }
+        match read(&path) {
+            Ok(bytes) => tree.put(&below, bytes, Origin::Disk(path.display().to_string())),
+            Err(p) => problems.push(p),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_an_error_names_its_path() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = std::env::temp_dir().join(format!("bootstead-disk-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        make_folder(&dir, 0o700).unwrap();
+        let file = dir.join("a");
+        write(&file, b"one", 0o644).unwrap();
+        write(&file, b"two", 0o600).unwrap();
+        assert_eq!(read_text(&file).unwrap(), "two");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        let e = write(&dir.join("no/such"), b"", 0o600).unwrap_err();
+        assert!(e.what.contains("no/such"), "{e}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

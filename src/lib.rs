@@ -18,6 +18,7 @@
 //! Below this line the world is touched:
 //!
 //! - [`disk`]      files: read, write atomically, stream
+//! - [`secrets`]   the site's key: made once, kept from others
 //! - [`store`]     the journal: append, replay
 //! - [`shelf`]     the images folder: open, verify, fetch, import, build a mirror
 //! - [`serve`]     hub (the only writer), DHCP, TFTP, HTTP, syslog: sockets in, pure, sockets out
@@ -35,6 +36,7 @@ pub mod kickstart;
 pub mod lifecycle;
 pub mod problem;
 pub mod profiles;
+pub mod secrets;
 pub mod serve;
 pub mod shelf;
 pub mod site;

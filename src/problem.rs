@@ -5,7 +5,8 @@
 use std::fmt::{self, Write as _};
 
 /// Exit codes of the program, by who has to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum Exit {
     /// Done.
@@ -19,14 +20,15 @@ pub enum Exit {
 }
 
 /// How bad a problem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     Warning,
     Error,
 }
 
 /// A place in a file that the operator wrote. Lines and columns count from 1, in characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Place {
     /// File name as the operator knows it.
     pub file: String,
@@ -36,6 +38,9 @@ pub struct Place {
     pub width: usize,
     /// The text of the line itself.
     pub text: String,
+    /// The cell of a spreadsheet (`Sheet1!C7`): people know that, not a line and column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cell: Option<String>,
 }
 
 impl Place {
@@ -57,12 +62,13 @@ impl Place {
             column: source[line_start..start].chars().count() + 1,
             width: source[start..end].chars().count().max(1),
             text: source[line_start..line_end].trim_end_matches('\r').to_string(),
+            cell: None,
         }
     }
 }
 
 /// One problem, for a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     pub severity: Severity,
     pub exit: Exit,
@@ -141,7 +147,10 @@ impl fmt::Display for Problem {
         if let Some(p) = &self.at {
             let gutter = p.line.to_string().len();
             let pad = " ".repeat(gutter);
-            write!(f, "\n{pad}--> {}:{}:{}", p.file, p.line, p.column)?;
+            match &p.cell {
+                Some(cell) => write!(f, "\n{pad}--> {} {cell}", p.file)?,
+                None => write!(f, "\n{pad}--> {}:{}:{}", p.file, p.line, p.column)?,
+            }
             write!(f, "\n{pad} |\n{} | {}", p.line, p.text.replace('\t', " "))?;
             write!(f, "\n{pad} | {}{}", " ".repeat(p.column.saturating_sub(1)), "^".repeat(p.width))?;
         }

@@ -1,6 +1,7 @@
 //! Who is asking, and what it gets. The boot decision is here; bytes and sockets are not.
 
 pub mod address;
+pub mod answers;
 pub mod ask;
 pub mod decide;
 pub mod quirks;

@@ -3,7 +3,22 @@
 //! `site.toml` + `nodes.csv`/`.xlsx` + the tree → [`Site`], or every [`crate::problem::Problem`] at once.
 
 pub mod catalog;
+mod check;
+mod context;
+mod credentials;
+pub mod init;
 pub mod model;
+mod naming;
+mod report;
+mod rows;
+pub mod schema;
+mod shape;
+mod tables;
+pub mod wire;
 
 pub use catalog::Catalog;
+pub use check::check;
+pub use context::{context, hosts, image as image_of};
 pub use model::*;
+pub use report::{Files, Table};
+pub use shape::table_names;

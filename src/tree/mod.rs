@@ -55,6 +55,10 @@ impl Tree {
             .collect();
         Tree { files }
     }
+    /// No file at all: a start for trees of tests.
+    pub fn empty() -> Tree {
+        Tree { files: BTreeMap::new() }
+    }
     /// Puts one file on top: it replaces the file of that path, or adds one.
     pub fn put(&mut self, path: &str, bytes: Vec<u8>, origin: Origin) {
         self.files.insert(path.to_string(), File { bytes: Cow::Owned(bytes), origin });

@@ -1,0 +1,116 @@
+//! Owns what an installation is made of: its answer files, its kernel, its boot script. Pure.
+
+use super::decide::SYSTEM_IMAGE;
+use super::script;
+use crate::base::Secret;
+use crate::kickstart::{self, Answer, Family};
+use crate::lifecycle::Lane;
+use crate::problem::{Problem, did_you_mean};
+use crate::site::{Catalog, Node, Site, context, image_of};
+
+/// Every answer file of a node that is installed by its distribution's installer; the first one is the one that
+/// uses the arming up. None for the fast lane, which has orders instead.
+pub fn answers(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> Result<Vec<Answer>, Problem> {
+    if site.role(node).lane == Lane::Fast {
+        return Ok(Vec::new());
+    }
+    let family = family(site, catalog, node)?;
+    kickstart::answers(&catalog.templates, family, &context(site, catalog, node, token)?)
+}
+
+/// The kernel, initrds and command line that start the node's installation by `lane`.
+pub fn kernel(
+    site: &Site,
+    catalog: &Catalog,
+    node: &Node,
+    token: &Secret,
+    lane: Lane,
+) -> Result<script::Kernel, Problem> {
+    let (image, cmdline) = match lane {
+        Lane::Installer => {
+            let context = context(site, catalog, node, token)?;
+            let family = family(site, catalog, node)?;
+            (image_of(catalog, site.role(node))?, kickstart::cmdline(&catalog.templates, family, &context)?)
+        }
+        Lane::Fast => {
+            let image = catalog.images.get(SYSTEM_IMAGE).ok_or_else(|| {
+                Problem::input(format!("there is no image {SYSTEM_IMAGE:?}, which the fast lane boots"))
+            })?;
+            (image, fast_cmdline(site, node, token, &image.args)?)
+        }
+    };
+    let url = |path: &str| format!("{}/images/{}/{}", site.url(), image.name, path.trim_start_matches('/'));
+    Ok(script::Kernel {
+        kernel: url(&image.kernel),
+        initrds: image.initrd.iter().map(|p| url(p)).collect(),
+        cmdline,
+    })
+}
+
+/// The words that the fast lane's system reads (`system::cmdline`), after the image's own, before the role's.
+fn fast_cmdline(site: &Site, node: &Node, token: &Secret, args: &str) -> Result<String, Problem> {
+    let network = site.provisioning();
+    let address = site
+        .boot_address(node)
+        .ok_or_else(|| Problem::input(format!("{} has no address on {}", node.name, network.name)))?;
+    let mut words: Vec<String> = args.split_whitespace().map(str::to_string).collect();
+    words.push(format!("bootstead.server={}", site.url()));
+    words.push(format!("bootstead.mac={}", node.mac()));
+    words.push(format!("bootstead.token={}", token.reveal()));
+    words.push(format!("bootstead.ip={address}/{}", network.cidr.prefix()));
+    if let Some(gateway) = network.gateway {
+        words.push(format!("bootstead.gw={gateway}"));
+    }
+    words.extend(site.role(node).kernel_args.split_whitespace().map(str::to_string));
+    Ok(words.join(" "))
+}
+
+/// The script that starts the node's installation.
+pub fn install_script(
+    site: &Site,
+    catalog: &Catalog,
+    node: &Node,
+    token: &Secret,
+) -> Result<String, Problem> {
+    let role = site.role(node);
+    let title = format!("Bootstead: installing {} as {} with {}", node.name, role.name, role.image);
+    Ok(script::install(&title, &kernel(site, catalog, node, token, role.lane)?))
+}
+
+/// One file that a node would get, with a suffix for the file that `render --all` writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What `render NODE WHAT` calls it: `ks.cfg`, `boot.ipxe`.
+    pub what: String,
+    /// `.ks`, `.ipxe`
+    pub suffix: String,
+    pub content: String,
+}
+
+/// Every file that a node would get: answer files, boot script; for the fast lane its orders.
+pub fn all(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> Result<Vec<Rendered>, Problem> {
+    let mut out: Vec<Rendered> = answers(site, catalog, node, token)?
+        .into_iter()
+        .map(|a| Rendered { what: a.file, suffix: a.suffix, content: a.content })
+        .collect();
+    out.push(Rendered {
+        what: "boot.ipxe".into(),
+        suffix: ".ipxe".into(),
+        content: install_script(site, catalog, node, token)?,
+    });
+    Ok(out)
+}
+
+fn family<'a>(site: &Site, catalog: &'a Catalog, node: &Node) -> Result<&'a Family, Problem> {
+    let image = image_of(catalog, site.role(node))?;
+    catalog.families.get(&image.family).ok_or_else(|| {
+        let problem = Problem::input(format!(
+            "the image {} wants the family {:?}, and kickstart/ has no such template",
+            image.name, image.family
+        ));
+        match did_you_mean(&image.family, catalog.families.keys().map(String::as_str)) {
+            Some(near) => problem.help(format!("did you mean {near:?}?")),
+            None => problem.help("`bootstead tree` lists what there is"),
+        }
+    })
+}

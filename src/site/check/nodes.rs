@@ -1,0 +1,394 @@
+//! Checks nodes: their MAC addresses, roles, names, numbers, addresses, disks; and how many of each role there are.
+
+use super::{Check, links, roles as role_check, vars};
+use crate::base::Mac;
+use crate::site::model::{Node, Role};
+use crate::site::naming::{self, Naming};
+use crate::site::report::{Tell as _, Where};
+use crate::site::rows::{Cell, RawNode, split_macs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// A raw node with what is settled about it so far.
+struct Draft {
+    raw: RawNode,
+    macs: Vec<Mac>,
+    role: String,
+    number: Option<u32>,
+}
+
+pub fn check(c: &mut Check, roles: &BTreeMap<String, Role>, raw: Vec<RawNode>) -> Vec<Node> {
+    let mut seen: BTreeMap<Mac, Where> = BTreeMap::new();
+    let mut drafts: BTreeMap<&str, Vec<Draft>> = BTreeMap::new();
+    let none = raw.is_empty();
+    for raw in raw {
+        let macs = macs(c, &raw, &mut seen);
+        if let Some(role) = role(c, &raw, roles) {
+            drafts.entry(&role.name).or_default().push(Draft {
+                macs,
+                role: role.name.clone(),
+                number: None,
+                raw,
+            });
+        }
+    }
+    let mut names: BTreeMap<String, Where> = BTreeMap::new();
+    let mut nodes = Vec::new();
+    for (name, list) in &mut drafts {
+        let role = &roles[*name];
+        number(c, role, list);
+        for draft in list {
+            nodes.extend(one(c, role, draft, &mut names));
+        }
+    }
+    counts(c, roles, &drafts);
+    if none && c.report.problems.errors() == 0 {
+        let at = c.file.site.as_ref().map_or(Where::Toml(0..0), Where::from);
+        c.report
+            .warning(at, "there are no nodes yet")
+            .so("list machines in nodes.csv (mac,role), or add [[node]] tables");
+    }
+    nodes.sort_by(|a: &Node, b| a.name.cmp(&b.name));
+    nodes
+}
+
+fn macs(c: &mut Check, raw: &RawNode, seen: &mut BTreeMap<Mac, Where>) -> Vec<Mac> {
+    let mut out = Vec::new();
+    for cell in &raw.macs {
+        for text in split_macs(&cell.text) {
+            match Mac::parse(text) {
+                Err(why) => {
+                    let digits_only = text.len() < 12 && text.chars().all(|ch| ch.is_ascii_digit());
+                    let problem = c.report.error(cell.at.clone(), format!("{text:?} is not a MAC address"));
+                    problem.because(why.to_string());
+                    if (digits_only || text.contains('E')) && matches!(cell.at, Where::Cell { .. }) {
+                        problem.so("a spreadsheet takes such an address for a number and loses digits; format the column as text and type it again");
+                    }
+                }
+                Ok(mac) => {
+                    if let Some(there) = seen.get(&mac).cloned() {
+                        let line = c.report.line(&there);
+                        c.report
+                            .error(cell.at.clone(), format!("the MAC address {mac} is there twice"))
+                            .because(format!("it is also in {line}"))
+                            .so("one port belongs to one machine; look at the machine's label again");
+                    } else {
+                        seen.insert(mac, cell.at.clone());
+                        out.push(mac);
+                    }
+                }
+            }
+        }
+    }
+    if raw.macs.is_empty() {
+        c.report
+            .error(raw.at.clone(), "this node has no MAC address")
+            .because("a machine is known by the address of the port that it boots from")
+            .so("look at its label or its BMC, or let it boot once: it is listed as discovered");
+    }
+    out
+}
+
+fn role<'r>(c: &mut Check, raw: &RawNode, roles: &'r BTreeMap<String, Role>) -> Option<&'r Role> {
+    let Some(cell) = &raw.role else {
+        // In the site file the shape check says it.
+        if matches!(raw.at, Where::Cell { .. }) {
+            let known: Vec<&str> = roles.keys().map(String::as_str).collect();
+            c.report
+                .error(raw.at.clone(), "this node has no role")
+                .so(format!("one of {}", known.join(", ")));
+        }
+        return None;
+    };
+    let known = || roles.keys().map(String::as_str);
+    let exact = roles.get(cell.text.as_str());
+    // Tables of customers write "Compute".
+    let found = exact.or_else(|| match cell.at {
+        Where::Cell { .. } => roles.get(&cell.text.to_lowercase()),
+        Where::Toml(_) => None,
+    });
+    if found.is_none() {
+        c.report
+            .error(cell.at.clone(), format!("there is no role {:?}", cell.text))
+            .meant(&cell.text, known());
+    }
+    found
+}
+
+/// Gives every node of a role its number: its own, the one of its name, or the next free one.
+fn number(c: &mut Check, role: &Role, list: &mut [Draft]) {
+    let naming = Naming::parse(&role.naming).ok();
+    let mut used: BTreeMap<u32, Where> = BTreeMap::new();
+    for draft in list.iter_mut() {
+        let from_name = || {
+            let name = draft.raw.name.as_ref()?;
+            Some((naming.as_ref()?.number(&name.text)?, name.at.clone()))
+        };
+        let Some((n, at)) = draft.raw.number.clone().or_else(from_name) else { continue };
+        if n == 0 || n > 1_000_000 {
+            c.report.error(at, format!("{n} cannot be the number of a node")).so("nodes are counted from 1");
+        } else if let Some(there) = used.get(&n).cloned() {
+            let line = c.report.line(&there);
+            c.report
+                .error(at, format!("two nodes of {} have the number {n}", role.name))
+                .because(format!("the other one is in {line}"));
+        } else {
+            used.insert(n, at);
+            draft.number = Some(n);
+        }
+    }
+    let mut next = 1;
+    for draft in list.iter_mut().filter(|d| d.number.is_none()) {
+        while used.contains_key(&next) {
+            next += 1;
+        }
+        draft.number = Some(next);
+        next += 1;
+    }
+    let unnamed = list.iter().filter(|d| d.raw.name.is_none()).count();
+    if unnamed > 1 && naming.is_some_and(|n| !n.numbered()) {
+        let rule =
+            c.file.role.iter().find(|(k, _)| k.as_str() == role.name).and_then(|(_, t)| t.name.as_ref());
+        if let Some(text) = rule {
+            c.report
+                .error(text, format!("{unnamed} nodes would all be named {:?}", **text))
+                .so(format!("put the number into the rule: \"{}-{{n:02}}\"", **text));
+        }
+    }
+}
+
+fn one(c: &mut Check, role: &Role, draft: &Draft, names: &mut BTreeMap<String, Where>) -> Option<Node> {
+    let raw = &draft.raw;
+    let number = draft.number?;
+    let name = name(c, role, raw, number, names)?;
+    let addresses = addresses(c, role, raw, &name, number);
+    let need = links::ports(&role.links);
+    if need > draft.macs.len() && !draft.macs.is_empty() {
+        let at = raw.macs.last().map_or(raw.at.clone(), |m| m.at.clone());
+        c.report
+            .error(at, format!("{name} has {} and its role {} uses nic{need}", macs_of(draft), role.name))
+            .because("links name ports by the order of the node's MAC addresses")
+            .so("list all its MAC addresses: macs = [\"…\", \"…\"], or several in the cell");
+    }
+    let disk = raw.disk.as_ref().map(|(d, at)| role_check::rule(c, d, at.clone()));
+    if disk.is_none() && role.disk.is_none() {
+        missing_disk(c, role, raw, &name);
+    }
+    if let Some(profile) = c.catalog.profiles.get(&role.profile) {
+        for (key, cell) in &raw.vars {
+            vars::declared(c, profile, &role.image, key, cell.at.clone());
+        }
+        let file = c.file;
+        let has = |key: &str| {
+            raw.vars.contains_key(key)
+                || role.vars.contains_key(key)
+                || file.vars.keys().any(|k| k.as_str() == key)
+        };
+        let at = raw.role.as_ref().map_or(raw.at.clone(), |r| r.at.clone());
+        vars::complete(c, profile, &format!("the node {name}"), at, &has);
+    }
+    Some(Node {
+        name,
+        number,
+        role: draft.role.clone(),
+        macs: draft.macs.clone(),
+        addresses,
+        disk,
+        erase: raw.erase.clone(),
+        vars: raw.vars.iter().map(|(k, v)| (k.clone(), v.text.clone())).collect(),
+    })
+}
+
+fn macs_of(draft: &Draft) -> String {
+    match draft.macs.len() {
+        1 => "1 MAC address".to_string(),
+        n => format!("{n} MAC addresses"),
+    }
+}
+
+/// Once per role where the role has none; the role's own place is where it belongs.
+fn missing_disk(c: &mut Check, role: &Role, raw: &RawNode, name: &str) {
+    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
+    let at = table.map_or(raw.at.clone(), |(k, _)| k.into());
+    let what = format!("the role {} has no disk rule", role.name);
+    if c.report.problems.0.iter().any(|p| p.what == what) {
+        return;
+    }
+    c.report
+        .error(at, what)
+        .because(format!("without one it is not known which disk of {name} may be written"))
+        .so("add for example `disk = { min_gib = 200, max_gib = 500 }` or `disk = { serial = \"…\" }`");
+}
+
+fn name(
+    c: &mut Check,
+    role: &Role,
+    raw: &RawNode,
+    number: u32,
+    names: &mut BTreeMap<String, Where>,
+) -> Option<String> {
+    let domain =
+        c.file.site.as_ref().and_then(|s| s.domain.as_ref()).map(|d| d.to_string()).unwrap_or_default();
+    let name = match &raw.name {
+        // Lists often hold the full name.
+        Some(cell) => cell.text.strip_suffix(&format!(".{domain}")).unwrap_or(&cell.text).to_string(),
+        None => Naming::parse(&role.naming).ok()?.name(number),
+    };
+    let at = raw.name.as_ref().map_or(raw.at.clone(), |n| n.at.clone());
+    if let Err(why) = naming::label(&name) {
+        c.report.error(at, format!("{name:?} cannot be a host name")).because(why);
+        return None;
+    }
+    // Linux keeps 64 bytes (HOST_NAME_MAX), and installers set the full name.
+    if name.len() + 1 + domain.len() > 64 {
+        c.report
+            .error(at, format!("the full name {name}.{domain} is longer than 64 characters"))
+            .because("Linux keeps no longer host name")
+            .so("shorten the naming rule or the domain");
+        return None;
+    }
+    if let Some(there) = names.get(&name).cloned() {
+        let line = c.report.line(&there);
+        c.report
+            .error(at, format!("two nodes are named {name}"))
+            .because(format!("the other one is in {line}"))
+            .so("give one of them another name or number");
+        return None;
+    }
+    names.insert(name.clone(), at);
+    Some(name)
+}
+
+fn addresses(
+    c: &mut Check,
+    role: &Role,
+    raw: &RawNode,
+    name: &str,
+    number: u32,
+) -> BTreeMap<String, Ipv4Addr> {
+    let mut out = BTreeMap::new();
+    let mut own: BTreeSet<&str> = BTreeSet::new();
+    for (network, cell) in &raw.addresses {
+        own.insert(&network.text);
+        if !c.knows_network(&network.text, network.at.clone()) {
+            continue;
+        }
+        let Some(address) = c.address(&cell.text, cell.at.clone()) else { continue };
+        if c.is_host(&network.text, address, cell.at.clone()) {
+            not_in_pool(c, &network.text, address, name, cell);
+            c.take(address, name, cell.at.clone());
+            out.insert(network.text.clone(), address);
+        }
+    }
+    for (network, range) in role.ranges.iter().filter(|(n, _)| !own.contains(n.as_str())) {
+        match range.nth(u64::from(number) - 1) {
+            Some(address) => {
+                c.take(address, name, raw.at.clone());
+                out.insert(network.clone(), address);
+            }
+            None => too_short(c, role, network, number),
+        }
+    }
+    let provisioning = c.provisioning.clone();
+    if let Some(p) = provisioning
+        && !out.contains_key(&p)
+        && !own.contains(p.as_str())
+        && !has_range(c, &role.name, &p)
+    {
+        no_boot_address(c, role, raw, &p);
+    }
+    out
+}
+
+/// Whether the file gives the role a range on the network, readable or not.
+fn has_range(c: &Check, role: &str, network: &str) -> bool {
+    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role);
+    table.is_some_and(|(_, t)| t.addresses.keys().any(|k| k.as_str() == network))
+}
+
+fn no_boot_address(c: &mut Check, role: &Role, raw: &RawNode, provisioning: &str) {
+    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
+    let at = table.map_or(raw.at.clone(), |(k, _)| k.into());
+    let what = format!("the nodes of {} have no address on {provisioning}", role.name);
+    if !c.report.problems.0.iter().any(|p| p.what == what) {
+        c.report
+            .error(at, what)
+            .because("that is the network they boot and install from")
+            .so(format!("add `addresses = {{ {provisioning} = \"first-last\" }}` to the role"));
+    }
+}
+
+fn not_in_pool(c: &mut Check, network: &str, address: Ipv4Addr, name: &str, cell: &Cell) {
+    if let Some(pool) = c.networks.get(network).and_then(|n| n.pool)
+        && pool.contains(address)
+    {
+        c.report
+            .error(cell.at.clone(), format!("the address of {name}, {address}, is inside the pool {pool}"))
+            .because("it may be given to another machine before this one asks")
+            .so("take an address outside of the pool, or move the pool");
+    }
+}
+
+/// Once per range, with the number that is needed in the end.
+fn too_short(c: &mut Check, role: &Role, network: &str, number: u32) {
+    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
+    let text = table.and_then(|(_, t)| t.addresses.iter().find(|(k, _)| k.as_str() == network));
+    let Some((_, text)) = text else { return };
+    let what = format!("the range of {} on {network} is too short for its nodes", role.name);
+    let why = |n: u32| {
+        let len = role.ranges[network].len();
+        let plural = if len == 1 { "" } else { "es" };
+        format!("it has {len} address{plural}, and the role has a node number {n}")
+    };
+    match c.report.problems.0.iter_mut().find(|p| p.what == what) {
+        Some(p) => p.why = Some(why(number)),
+        None => {
+            c.report.error(text, what).because(why(number)).so("let it end later");
+        }
+    }
+}
+
+/// How many nodes the roles have, against the profile's and the role's own rule.
+fn counts(c: &mut Check, roles: &BTreeMap<String, Role>, drafts: &BTreeMap<&str, Vec<Draft>>) {
+    for (key, table) in &c.file.role {
+        let Some(role) = roles.get(key.as_str()) else { continue };
+        let have = drafts.get(key.as_str()).map_or(0, Vec::len) as u32;
+        let nodes = |n: u32| format!("{n} node{}", if n == 1 { "" } else { "s" });
+        if let Some(count) = &table.count
+            && **count != have
+            && have > 0
+        {
+            c.report
+                .error(
+                    count,
+                    format!(
+                        "the role {} is to have {}, and {} listed",
+                        role.name,
+                        nodes(**count),
+                        match have {
+                            1 => "1 is".to_string(),
+                            n => format!("{n} are"),
+                        }
+                    ),
+                )
+                .so("correct `count` or the list of nodes; leave `count` out to allow any number");
+        }
+        let Some(profile) = c.catalog.profiles.get(&role.profile) else { continue };
+        if have == 0 {
+            continue;
+        }
+        let rule = &profile.count;
+        if rule.quorum && have.is_multiple_of(2) {
+            c.report
+                .error(key, format!("the role {} has {}, an even number", role.name, nodes(have)))
+                .because(format!("members of {} vote, and an even number can split in halves", profile.name))
+                .so(format!("use {} or {}", have - 1, have + 1));
+        }
+        if have < rule.min || rule.max.is_some_and(|m| have > m) {
+            let most = rule.max.map_or(String::new(), |m| format!(", at most {m}"));
+            c.report
+                .error(key, format!("the role {} has {}", role.name, nodes(have)))
+                .because(format!("the profile {} needs at least {}{most}", profile.name, rule.min));
+        }
+    }
+}

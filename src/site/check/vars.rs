@@ -1,0 +1,58 @@
+//! Checks template variables: only declared ones, and every one that must have a value has one.
+
+use super::Check;
+use crate::profiles::Profile;
+use crate::site::model::Role;
+use crate::site::report::{Tell as _, Where};
+use crate::site::wire::{At, Scalar, Text};
+use std::collections::BTreeMap;
+
+/// `[vars]`: each must be declared by a profile that some role uses.
+pub fn site(c: &mut Check, roles: &BTreeMap<String, Role>) -> BTreeMap<String, String> {
+    let used: Vec<&Profile> = roles.values().filter_map(|r| c.catalog.profiles.get(&r.profile)).collect();
+    let mut all: Vec<&str> = used.iter().flat_map(|p| p.vars.keys()).map(String::as_str).collect();
+    all.extend(roles.values().flat_map(|r| family_vars(c, &r.image)));
+    all.sort_unstable();
+    all.dedup();
+    for key in c.file.vars.keys() {
+        if !roles.is_empty() && !all.contains(&key.as_str()) {
+            c.report
+                .error(key, format!("no role of this site has a template variable {:?}", **key))
+                .meant(key, all.iter().copied());
+        }
+    }
+    plain(&c.file.vars)
+}
+
+pub fn plain(vars: &BTreeMap<Text, At<Scalar>>) -> BTreeMap<String, String> {
+    vars.iter().map(|(k, v)| (k.to_string(), v.0.clone())).collect()
+}
+
+/// Variables that the family of `image` declares.
+pub fn family_vars<'a>(c: &Check<'a>, image: &str) -> Vec<&'a str> {
+    let family = c.catalog.images.get(image).and_then(|i| c.catalog.families.get(&i.family));
+    family.map(|_| Vec::new()).unwrap_or_default()
+}
+
+/// Whether `profile` or the family of `image` declares `key`; reports where not.
+pub fn declared(c: &mut Check, profile: &Profile, image: &str, key: &str, at: Where) {
+    let mut known: Vec<&str> = profile.vars.keys().map(String::as_str).collect();
+    known.extend(family_vars(c, image));
+    if !known.contains(&key) {
+        c.report
+            .error(at, format!("the profile {} has no template variable {key:?}", profile.name))
+            .meant(key, known);
+    }
+}
+
+/// Every variable of `profile` that has no default must have a value; `has` tells which do.
+pub fn complete(c: &mut Check, profile: &Profile, who: &str, at: Where, has: &dyn Fn(&str) -> bool) {
+    for (name, var) in &profile.vars {
+        if var.default.is_none() && !has(name) {
+            c.report
+                .error(at.clone(), format!("{who} has no value for the template variable {name}"))
+                .because(var.help.clone())
+                .so(format!("add `vars = {{ {name} = … }}` to the role, or {name} to [vars]"));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Every folder and file of `tests/fixtures/broken/` is a site with mistakes; its golden holds all that check says.
+//! A new one gets its test by existing. The tree is a small one of its own, so that goldens say nothing of ours.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use bootstead::disk;
+use bootstead::problem::Exit;
+use bootstead::site::{self, Catalog, Files, Table};
+use std::path::{Path, PathBuf};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn catalog() -> Catalog {
+    let folder = fixtures().join("tree");
+    let mut tree = bootstead::tree::Tree::empty();
+    let mut put = |part: &str, name: &str| {
+        let path = folder.join(part).join(name);
+        let shown = format!("{part}/{name}");
+        tree.put(&shown, std::fs::read(path).unwrap(), bootstead::tree::Origin::Disk(shown.clone()));
+    };
+    for image in ["debian12", "rocky8", "rocky9"] {
+        put("images", &format!("{image}.toml"));
+    }
+    for profile in ["base", "controller", "compute", "database"] {
+        put("profiles", &format!("{profile}/role.toml"));
+    }
+    Catalog::read(&tree).unwrap()
+}
+
+/// What check says about the site file, as a person reads it, with paths relative to the fixtures.
+fn verdict(path: &Path) -> (String, Exit) {
+    let mut files = disk::read_site(path).unwrap();
+    files.name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let (site, problems) = site::check(&files, &catalog());
+    assert_eq!(site.is_some(), problems.errors() == 0, "{problems}");
+    (format!("{problems}\n"), problems.exit())
+}
+
+#[test]
+fn every_broken_site_says_all_that_is_wrong_with_it() {
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(fixtures().join("broken")).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    assert!(names.len() >= 8, "the fixtures are gone");
+    for path in names {
+        let file = if path.is_dir() { path.join("site.toml") } else { path.clone() };
+        let (text, exit) = verdict(&file);
+        assert_eq!(exit, Exit::Input, "{}", path.display());
+        let name = path.file_stem().unwrap().to_string_lossy();
+        support::golden(&format!("problems/{name}.txt"), &text);
+    }
+}
+
+#[test]
+fn no_secret_is_on_the_screen() {
+    let both = ["access", "secrets"].map(|n| verdict(&fixtures().join(format!("broken/{n}.toml"))).0);
+    let text = both.join("");
+    assert!(!text.contains("12341234"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!text.contains("AAAAC3NzaC1lZDI1NTE5"), "{text}");
+}
+
+#[test]
+fn five_hundred_and_twelve_nodes_check_and_are_told_apart() {
+    let mut files = Files::only("site.toml", &std::fs::read_to_string(fixtures().join("big.toml")).unwrap());
+    let mut csv = String::from("mac,role\n");
+    for n in 0..512u32 {
+        csv.push_str(&format!("52:54:00:aa:{:02x}:{:02x},compute\n", n >> 8, n & 255));
+    }
+    files.tables.push(Table { name: "nodes.csv".into(), bytes: Some(csv.clone().into_bytes()) });
+    let (site, problems) = site::check(&files, &catalog());
+    let site = site.unwrap_or_else(|| panic!("{problems}"));
+    assert_eq!(site.nodes.len(), 512);
+    assert_eq!(site.nodes[511].name, "cs-compute-0512");
+    assert_eq!(site.boot_address(&site.nodes[511]).unwrap().to_string(), "10.77.3.11");
+    // A mistake in the last row is found at its place.
+    csv = csv.replace("aa:01:ff,compute", "aa:01:ff,compote");
+    files.tables[0].bytes = Some(csv.into_bytes());
+    let (site, problems) = site::check(&files, &catalog());
+    assert!(site.is_none());
+    assert!(problems.to_string().contains("nodes.csv:513:19"), "{problems}");
+}
