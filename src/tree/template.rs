@@ -44,6 +44,8 @@ impl Templates {
         env.add_filter("sh", |v: Value| text(&v).map(|t| quote_sh(&t)));
         env.add_filter("ks", |v: Value| text(&v).and_then(|t| quote_ks(&t)));
         env.add_filter("preseed", |v: Value| text(&v).and_then(|t| one_line(&t)));
+        env.add_filter("line", |v: Value| text(&v).and_then(|t| one_line(&t)));
+        env.add_filter("dataurl", |v: Value| text(&v).map(|t| data_url(&t)));
         env.add_filter("word", |v: Value| text(&v).and_then(|t| word(&t)));
         // JSON is YAML's flow style, so one filter serves both.
         env.add_filter("json", |v: Value| json(&v));
@@ -176,6 +178,18 @@ fn word(t: &str) -> Result<String, Error> {
     Ok(t.to_string())
 }
 
+/// A text as an RFC 2397 URL, the way Ignition takes a file's content.
+fn data_url(t: &str) -> String {
+    let mut out = String::from("data:,");
+    for b in t.bytes() {
+        match b {
+            b if b.is_ascii_alphanumeric() || b"-_.~/:,=()[]{}@!*+;".contains(&b) => out.push(char::from(b)),
+            b => out.push_str(&format!("%{b:02X}")),
+        }
+    }
+    out
+}
+
 fn json(v: &Value) -> Result<String, Error> {
     serde_json::to_string(v).map_err(|e| bad(e.to_string()))
 }
@@ -198,6 +212,9 @@ mod tests {
         assert_eq!(one("{{ a|sh }}").unwrap(), r"'it'\''s #1'");
         assert_eq!(one("{{ a|ks }}").unwrap(), r#""it's #1""#);
         assert_eq!(one("{{ a|json }}").unwrap(), r#""it's #1""#);
+        assert_eq!(one("{{ a|dataurl }}").unwrap(), "data:,it%27s%20%231");
+        assert_eq!(one("{{ a|line }}").unwrap(), "it's #1");
+        assert!(one("{{ (a ~ '\n')|line }}").is_err());
         assert!(one("{{ a|word }}").is_err());
     }
 

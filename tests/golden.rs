@@ -1,0 +1,111 @@
+#![allow(clippy::unwrap_used)]
+//! Goldens: every family × role × made-up site, found by walking the tree. A new family or role gets one by existing.
+//!
+//! `BOOTSTEAD_GOLDEN=write cargo test --test golden` writes what is rendered now, and still fails once, so that the
+//! difference is looked at.
+
+#[path = "kickstart/contexts.rs"]
+mod contexts;
+
+use bootstead::kickstart::{self, Family};
+use bootstead::profiles::Profile;
+use bootstead::site::catalog::Catalog;
+use bootstead::tree::Tree;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kickstart")
+}
+
+fn catalog() -> Catalog {
+    match Catalog::read(&Tree::embedded()) {
+        Ok(catalog) => catalog,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// Everything that should lie below the golden folder: path → content.
+fn rendered(catalog: &Catalog) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    for site in contexts::SITES {
+        for family in catalog.families.values() {
+            for profile in catalog.profiles.values() {
+                node(catalog, site, family, profile, &mut files);
+            }
+        }
+    }
+    files
+}
+
+fn node(c: &Catalog, site: &str, family: &Family, profile: &Profile, files: &mut BTreeMap<String, String>) {
+    let context = contexts::context(site, family, profile);
+    let base = format!("{}/{site}/{}", family.name, profile.name);
+    let answers =
+        kickstart::answers(&c.templates, family, &context).unwrap_or_else(|p| panic!("{base}: {p}"));
+    for answer in answers {
+        files.insert(format!("{base}{}", answer.suffix), answer.content);
+    }
+    let line = kickstart::cmdline(&c.templates, family, &context).unwrap_or_else(|p| panic!("{base}: {p}"));
+    files.insert(format!("{base}.cmdline"), format!("{line}\n"));
+}
+
+fn on_disk(folder: &Path, below: &str, out: &mut BTreeMap<String, String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            on_disk(&entry.path(), &format!("{name}/"), out);
+        } else {
+            out.insert(name, std::fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_answer_file_is_as_before() {
+    let want = rendered(&catalog());
+    let mut have = BTreeMap::new();
+    on_disk(&root(), "", &mut have);
+    let differ: Vec<&String> =
+        want.keys().chain(have.keys()).filter(|f| want.get(*f) != have.get(*f)).collect();
+    if differ.is_empty() {
+        return;
+    }
+    if std::env::var("BOOTSTEAD_GOLDEN").as_deref() == Ok("write") {
+        let _ = std::fs::remove_dir_all(root());
+        for (file, content) in &want {
+            let path = root().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        panic!("{} files differed and were written; look at the difference, then run again", differ.len());
+    }
+    panic!("{} answer files differ from tests/golden/kickstart, for example {}", differ.len(), differ[0]);
+}
+
+/// A value that a person writes cannot break out of its place in any answer file.
+#[test]
+fn hostile_values_are_quoted_or_refused() {
+    let c = catalog();
+    for family in c.families.values() {
+        let profile = &c.profiles["base"];
+        let good = contexts::context("small", family, profile);
+        for nasty in ["a\nb", "a'b\"c`d$(e)#f\\", "%end", "a b"] {
+            for place in 0..5 {
+                let mut context = good.clone();
+                match place {
+                    0 => context.disk.model = Some(nasty.into()),
+                    1 => context.access.ssh_keys = vec![nasty.into()],
+                    2 => context.kernel_args = nasty.into(),
+                    3 => context.erase = vec![nasty.into()],
+                    _ => context.site.language = nasty.into(),
+                }
+                if let Ok(answers) = kickstart::answers(&c.templates, family, &context) {
+                    for a in answers {
+                        assert!(!a.content.contains("\n%end\nb"), "{}", a.file);
+                    }
+                }
+            }
+        }
+    }
+}
