@@ -1,3 +1,324 @@
 //! Sockets in, pure, sockets out. Decisions are made in `boot`, `dhcp` and `lifecycle`; here bytes move.
+//!
+//! `start` binds everything first, all or nothing; then DHCP and TFTP run on threads of their own, and HTTP, syslog
+//! and the control socket on one runtime, so that bulk transfers never delay a DHCP or TFTP answer.
 
+pub mod answers;
+pub mod clock;
+pub mod control;
+pub mod health;
+pub mod http;
 pub mod hub;
+pub mod media;
+pub mod names;
+pub mod odd;
+pub mod path;
+pub mod ports;
+pub mod recorder;
+pub mod reply;
+pub mod reports;
+pub mod routes;
+pub mod scripts;
+pub mod sendfile;
+pub mod shared;
+pub mod syslines;
+pub mod syslog;
+pub mod tally;
+pub mod tftp;
+pub mod watch;
+
+use crate::base::secret::SiteKey;
+use crate::lifecycle::{Event, What};
+use crate::problem::{Problem, Problems};
+use crate::store::Store;
+use clock::Clock;
+use hub::{Hub, World};
+use recorder::Recorder;
+use shared::{Load, Parts, Renders, Shared};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tftp::{AsyncTftp, Limits, Lookup, TftpEngine};
+use tokio::sync::watch as signal;
+
+/// Where to serve. What is `None` comes from the site file or the protocol.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The state folder; the control socket is made in it.
+    pub state: PathBuf,
+    pub listen: Option<Ipv4Addr>,
+    pub http_port: Option<u16>,
+    pub tftp_port: Option<u16>,
+    pub syslog_port: Option<u16>,
+    /// Serve no DHCP, whatever the site file says.
+    pub no_dhcp: bool,
+}
+
+/// What a server is made of.
+pub struct Materials {
+    pub load: Load,
+    pub store: Box<dyn Store>,
+    pub key: SiteKey,
+    pub renders: Arc<dyn Renders>,
+    pub clock: Clock,
+}
+
+/// Every socket, bound.
+struct Bound {
+    http: TcpListener,
+    tftp: UdpSocket,
+    odd: Option<UdpSocket>,
+    syslog_udp: UdpSocket,
+    syslog_tcp: TcpListener,
+    control: UnixListener,
+}
+
+/// The addresses that are served.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    pub tftp: SocketAddr,
+    pub syslog_udp: SocketAddr,
+    pub syslog_tcp: SocketAddr,
+    pub control: PathBuf,
+}
+
+/// A server that runs; `stop` ends it.
+pub struct Running {
+    pub shared: Arc<Shared>,
+    pub addresses: Addresses,
+    stop: signal::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+    recorder: JoinHandle<()>,
+    runtime: Option<tokio::runtime::Runtime>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// Reads the site, binds everything, replays the journal, serves. All problems of a kind at once.
+pub fn start(options: &Options, materials: Materials) -> Result<Running, Problems> {
+    more_files();
+    let (world, shelf) = (materials.load)()?;
+    let (bound, addresses) = bind(options, &world)?;
+    let hub = Arc::new(Hub::new(materials.store, world)?);
+    let (to, recorder) = Recorder::start(hub.clone()).map_err(thread)?;
+    let shared = Shared::new(Parts {
+        hub,
+        to,
+        clock: materials.clock,
+        key: materials.key,
+        renders: materials.renders,
+        load: materials.load,
+        shelf,
+        state: options.state.clone(),
+    });
+    begin(&shared)?;
+    let (stop, stopped) = signal::channel(false);
+    let mut threads = Vec::new();
+    let aliases = odd::Aliases::default();
+    if let Some(door) = bound.odd {
+        let (aliases, stopped) = (aliases.clone(), stopped.clone());
+        threads.push(spawn("tftp-odd", move || {
+            if let Err(e) = odd::serve(&door, &aliases, &stopped) {
+                tracing::error!("the side door of TFTP ended: {e}");
+            }
+        })?);
+    }
+    let limits = Limits::for_mtu(watch::mtu(addresses.tftp.ip()).unwrap_or(1500));
+    let (serving, tftp, halted) = (shared.clone(), bound.tftp, stopped.clone());
+    threads.push(spawn("tftp", move || run_tftp(&AsyncTftp, &tftp, limits, &serving, &aliases, &halted))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .max_blocking_threads(16)
+        .thread_name("http")
+        .thread_stack_size(512 * 1024)
+        .enable_all()
+        .build()
+        .map_err(thread)?;
+    let tasks = {
+        let _inside = runtime.enter();
+        spawn_tasks(&shared, bound.http, (bound.syslog_udp, bound.syslog_tcp), bound.control, &stopped)
+            .map_err(thread)?
+    };
+    Ok(Running { shared, addresses, stop, threads, recorder, runtime: Some(runtime), tasks })
+}
+
+impl Running {
+    /// Ends it in order: no new requests, a moment for those under way, everything recorded.
+    pub fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Some(runtime) = self.runtime.take() {
+            let tasks = std::mem::take(&mut self.tasks);
+            runtime.block_on(async {
+                for task in tasks {
+                    let _ = tokio::time::timeout(Duration::from_secs(4), task).await;
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.addresses.control);
+        self.shared.tally.tell(true);
+        let Running { shared, recorder, .. } = self;
+        // The recorder ends with its last sender; a connection that outlived the stop may still hold one.
+        if Arc::into_inner(shared).is_some() {
+            let _ = recorder.join();
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the site again.
+pub fn run(options: &Options, materials: Materials) -> Result<(), Problems> {
+    let running = start(options, materials)?;
+    let a = &running.addresses;
+    tracing::info!(
+        "serving: HTTP on {}, TFTP on {}, syslog on {}, control socket {}",
+        a.http,
+        a.tftp,
+        a.syslog_udp,
+        a.control.display()
+    );
+    let shared = running.shared.clone();
+    let waited = match &running.runtime {
+        Some(runtime) => runtime.block_on(wait_for_signal(shared)),
+        None => Ok(()),
+    };
+    tracing::info!("stopping");
+    running.stop();
+    waited.map_err(|e| thread(e).into())
+}
+
+async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut hup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = hup.recv() => {
+                let shared = shared.clone();
+                if let Ok(result) = tokio::task::spawn_blocking(move || shared.reload()).await {
+                    control::told(&result);
+                }
+            }
+        }
+    }
+}
+
+/// Binds every socket, or none: all that is in the way is said at once.
+fn bind(options: &Options, world: &World) -> Result<(Bound, Addresses), Problems> {
+    let server = &world.site.server;
+    let at = |port: u16| SocketAddrV4::new(options.listen.unwrap_or(server.address), port);
+    let mut problems = Problems::default();
+    let http = take(&mut problems, ports::tcp(at(options.http_port.unwrap_or(server.http_port)), "HTTP"));
+    let tftp = take(&mut problems, ports::tftp(at(options.tftp_port.unwrap_or(69))));
+    let syslog = options.syslog_port.unwrap_or(SYSLOG);
+    let syslog_udp = take(&mut problems, ports::udp(at(syslog), "syslog"));
+    let syslog_tcp = take(&mut problems, ports::tcp(at(syslog), "syslog"));
+    let path = options.state.join("control.sock");
+    let control = take(&mut problems, ports::unix(&path));
+    let (Some(http), Some((tftp, odd)), Some(syslog_udp), Some(syslog_tcp), Some(control)) =
+        (http, tftp, syslog_udp, syslog_tcp, control)
+    else {
+        return Err(problems);
+    };
+    let addresses = (|| {
+        Ok(Addresses {
+            http: http.local_addr()?,
+            tftp: tftp.local_addr()?,
+            syslog_udp: syslog_udp.local_addr()?,
+            syslog_tcp: syslog_tcp.local_addr()?,
+            control: path,
+        })
+    })()
+    .map_err(|e: std::io::Error| Problem::environment(format!("a bound socket has no address: {e}")))?;
+    Ok((Bound { http, tftp, odd, syslog_udp, syslog_tcp, control }, addresses))
+}
+
+/// The port that installers send their log to (RFC 5426, RFC 6587).
+const SYSLOG: u16 = 514;
+
+fn take<T>(problems: &mut Problems, result: Result<T, Problem>) -> Option<T> {
+    result.map_err(|p| problems.push(p)).ok()
+}
+
+/// The journal's first words of this run: proof that it can be written, before anybody is answered.
+fn begin(shared: &Shared) -> Result<(), Problem> {
+    let site = &shared.hub.world().site;
+    let now = shared.clock.now();
+    let events = vec![
+        Event::server(now, What::Started { version: env!("CARGO_PKG_VERSION").to_string() }),
+        Event::server(now, What::SiteLoaded { digest: site.digest, nodes: site.nodes.len() }),
+    ];
+    shared.hub.record(events).map(|_| ())
+}
+
+fn run_tftp(
+    engine: &dyn TftpEngine,
+    socket: &UdpSocket,
+    limits: Limits,
+    shared: &Arc<Shared>,
+    aliases: &odd::Aliases,
+    stopped: &signal::Receiver<bool>,
+) {
+    let files: Arc<dyn tftp::Files> = Arc::new(Lookup::new(shared.clone(), aliases.clone()));
+    // The engine ends on any error of its socket; it must not stay ended.
+    while !*stopped.borrow() {
+        let result = socket.try_clone().and_then(|s| engine.serve(s, limits, files.clone(), stopped.clone()));
+        match result {
+            Ok(()) => return,
+            Err(e) => {
+                tracing::error!("TFTP ended ({e}) and is started again");
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        }
+    }
+}
+
+fn spawn_tasks(
+    shared: &Arc<Shared>,
+    http: TcpListener,
+    syslog: (UdpSocket, TcpListener),
+    control: UnixListener,
+    stopped: &signal::Receiver<bool>,
+) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
+    syslog.0.set_nonblocking(true)?;
+    let http = tokio::net::TcpListener::from_std(http)?;
+    let udp = tokio::net::UdpSocket::from_std(syslog.0)?;
+    let tcp = tokio::net::TcpListener::from_std(syslog.1)?;
+    let control = tokio::net::UnixListener::from_std(control)?;
+    let sink = syslog::Sink::new(shared.clone());
+    Ok(vec![
+        tokio::spawn(http::network(http, shared.clone(), stopped.clone())),
+        tokio::spawn(http::socket(control, shared.clone(), stopped.clone())),
+        tokio::spawn(syslog::udp(udp, sink.clone(), stopped.clone())),
+        tokio::spawn(syslog::tcp(tcp, sink, stopped.clone())),
+        tokio::spawn(watch::look(shared.clone(), stopped.clone())),
+    ])
+}
+
+/// As many open files as the system allows: a thousand machines are a thousand sockets.
+fn more_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::debug!("the limit of open files stays at {soft}: {e}");
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Problem> {
+    std::thread::Builder::new().name(name.into()).stack_size(512 * 1024).spawn(work).map_err(thread)
+}
+
+fn thread(e: std::io::Error) -> Problem {
+    Problem::environment(format!("cannot start a thread: {e}"))
+        .help("the system is out of memory or of threads")
+}

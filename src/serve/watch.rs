@@ -1,0 +1,66 @@
+//! Owns looking after the server's own address and cable, and the housekeeping that is due every few seconds.
+
+use super::shared::Shared;
+use crate::lifecycle::State;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Looks every few seconds until `stop` says so.
+pub async fn look(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let address = shared.hub.world().site.server.address;
+        shared.health.set("address", trouble(address));
+        shared.tally.tell(false);
+        shared.cache.retain(|mac, arming| {
+            let ledger = shared.hub.ledger();
+            let current = match ledger.state(mac) {
+                State::Held { before, .. } => before.arming(),
+                state => state.arming(),
+            };
+            current == Some(arming)
+        });
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.wait_for(|s| *s) => return,
+        }
+    }
+}
+
+/// What is wrong with `address` now, as one sentence.
+fn trouble(address: Ipv4Addr) -> Option<String> {
+    let Some(interface) = interface(IpAddr::V4(address)) else {
+        return Some(format!(
+            "this machine no longer has the address {address}; machines cannot reach it until it is back"
+        ));
+    };
+    // Reading fails where the interface is down. A namespace may lack a /sys of its own: then nothing is known.
+    let folder = format!("/sys/class/net/{interface}");
+    let plugged = std::fs::read_to_string(format!("{folder}/carrier")).is_ok_and(|text| text.trim() == "1");
+    (!plugged && std::path::Path::new(&folder).exists()).then(|| {
+        format!(
+            "the cable of {interface} is unplugged (or its switch is off); serving goes on when it is back"
+        )
+    })
+}
+
+/// The interface that has `address`.
+pub fn interface(address: IpAddr) -> Option<String> {
+    let all = nix::ifaddrs::getifaddrs().ok()?;
+    all.filter(|i| {
+        let at = i.address.as_ref().and_then(|a| a.as_sockaddr_in().map(|s| IpAddr::V4(s.ip())));
+        at == Some(address)
+    })
+    .map(|i| i.interface_name)
+    .next()
+}
+
+/// The MTU of the interface that has `address`.
+pub fn mtu(address: IpAddr) -> Option<u32> {
+    let name = interface(address)?;
+    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+}
