@@ -54,6 +54,19 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
     })
 }
 
+/// Writes a file that can be made again at any time: no sync, straight over what is there.
+pub fn write_quickly(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Problem> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|e| Problem::io("write", path, &e))
+}
+
 /// Makes a folder and those above it.
 pub fn make_folder(path: &Path, mode: u32) -> Result<(), Problem> {
     use std::os::unix::fs::DirBuilderExt as _;

@@ -10,9 +10,9 @@
 //! - [`profiles`]  profiles/*/role.toml → [`profiles::Profile`]
 //! - [`site`]      site.toml + nodes.csv + tree → [`site::Site`], or every problem at once
 //! - [`lifecycle`] a node's life: state, event, step, patience, ledger
+//! - [`api`]       every HTTP route by name; report types
 //! - [`boot`]      who asks and what it gets: the boot decision, scripts, addresses
 //! - [`dhcp`]      DHCP in bytes: packet → ask, decision → packet
-//! - [`api`]       every HTTP route by name; report types
 //! - [`ui`]        the board (plain data) and its renderings
 //!
 //! Below this line the world is touched:

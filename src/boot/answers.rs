@@ -1,8 +1,9 @@
 //! Owns what an installation is made of: its answer files, its kernel, its boot script. Pure.
 
-use super::decide::SYSTEM_IMAGE;
-use super::script;
-use crate::base::Secret;
+use super::decide::{SYSTEM_IMAGE, Why};
+use super::orders::orders;
+use super::{grub, script};
+use crate::base::{Mac, Secret};
 use crate::kickstart::{self, Answer, Family};
 use crate::lifecycle::Lane;
 use crate::problem::{Problem, did_you_mean};
@@ -65,6 +66,11 @@ fn fast_cmdline(site: &Site, node: &Node, token: &Secret, args: &str) -> Result<
     Ok(words.join(" "))
 }
 
+fn title(site: &Site, node: &Node) -> String {
+    let role = site.role(node);
+    format!("Bootstead: installing {} as {} with {}", node.name, role.name, role.image)
+}
+
 /// The script that starts the node's installation.
 pub fn install_script(
     site: &Site,
@@ -72,32 +78,63 @@ pub fn install_script(
     node: &Node,
     token: &Secret,
 ) -> Result<String, Problem> {
-    let role = site.role(node);
-    let title = format!("Bootstead: installing {} as {} with {}", node.name, role.name, role.image);
-    Ok(script::install(&title, &kernel(site, catalog, node, token, role.lane)?))
+    let lane = site.role(node).lane;
+    Ok(script::install(&title(site, node), &kernel(site, catalog, node, token, lane)?))
+}
+
+/// What a machine that is not installed now reads on its screen: who refused, why, and what to type.
+pub fn refusal(site: &Site, node: Option<&Node>, mac: Mac, why: &Why) -> Vec<String> {
+    let who = node.map_or(String::new(), |n| format!("{} ", n.name));
+    let mut out = vec![
+        format!("Bootstead at {} ({}): {who}{mac}", site.name, site.server.address),
+        format!("nothing is installed here: {why}"),
+    ];
+    let command = |what: &str, verb: &str, n: &Node| format!("{what}: bootstead {verb} {}", n.name);
+    out.extend(match (why, node) {
+        (_, None) => Some("to use it, add its MAC address to the site file".to_string()),
+        (Why::NotArmed, Some(n)) => Some(command("to install it, type on the server", "node arm", n)),
+        (Why::Failed { .. }, Some(n)) => Some(command("look at it with", "events --node", n)),
+        (Why::Held { .. }, Some(n)) => Some(command("to go on, type on the server", "node release", n)),
+        _ => None,
+    });
+    out
 }
 
 /// One file that a node would get, with a suffix for the file that `render --all` writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// What `render NODE WHAT` calls it: `ks.cfg`, `boot.ipxe`.
+    /// What `render NODE WHAT` calls it: `ks.cfg`, `boot.ipxe`, `/etc/hosts`.
     pub what: String,
-    /// `.ks`, `.ipxe`
-    pub suffix: String,
+    /// The file's name below `DIR/NODE/`.
+    pub file: String,
     pub content: String,
 }
 
-/// Every file that a node would get: answer files, boot script; for the fast lane its orders.
+/// Every file that a node would get: answer files or orders, boot script, GRUB's configuration.
 pub fn all(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> Result<Vec<Rendered>, Problem> {
+    let lane = site.role(node).lane;
+    let named = |suffix: &str| format!("{}{suffix}", node.name);
     let mut out: Vec<Rendered> = answers(site, catalog, node, token)?
         .into_iter()
-        .map(|a| Rendered { what: a.file, suffix: a.suffix, content: a.content })
+        .map(|a| Rendered { file: named(&a.suffix), what: a.file, content: a.content })
         .collect();
+    if lane == Lane::Fast {
+        let files = orders(site, catalog, node, token, 0)?.files;
+        out.extend(files.into_iter().map(|f| Rendered {
+            file: format!("root{}", f.path),
+            what: f.path,
+            content: f.content,
+        }));
+    }
+    let kernel = kernel(site, catalog, node, token, lane)?;
+    let title = title(site, node);
     out.push(Rendered {
         what: "boot.ipxe".into(),
-        suffix: ".ipxe".into(),
-        content: install_script(site, catalog, node, token)?,
+        file: named(".ipxe"),
+        content: script::install(&title, &kernel),
     });
+    let content = grub::install(&title, &kernel);
+    out.push(Rendered { what: "grub.cfg".into(), file: "grub.cfg".into(), content });
     Ok(out)
 }
 

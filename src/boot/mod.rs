@@ -4,6 +4,8 @@ pub mod address;
 pub mod answers;
 pub mod ask;
 pub mod decide;
+pub mod grub;
+pub mod orders;
 pub mod quirks;
 pub mod script;
 

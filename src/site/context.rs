@@ -100,9 +100,9 @@ fn role_parts(catalog: &Catalog, role: &Role, profile: &Profile, image: &Image) 
     }
 }
 
-/// Which of a profile's package lists the image's family takes.
-fn package_manager(_catalog: &Catalog, image: &Image) -> Option<&'static str> {
-    Some(if image.family.starts_with("debian") || image.family == "ubuntu" { "apt" } else { "dnf" })
+/// Which of a profile's package lists the image's family takes; none: it has no package manager.
+fn package_manager(catalog: &Catalog, image: &Image) -> Option<&'static str> {
+    Some(catalog.families.get(&image.family)?.packages?.key())
 }
 
 fn image_at(url: &str, image: &Image) -> ks::ImageAt {

@@ -31,7 +31,7 @@ pub fn plain(vars: &BTreeMap<Text, At<Scalar>>) -> BTreeMap<String, String> {
 /// Variables that the family of `image` declares.
 pub fn family_vars<'a>(c: &Check<'a>, image: &str) -> Vec<&'a str> {
     let family = c.catalog.images.get(image).and_then(|i| c.catalog.families.get(&i.family));
-    family.map(|_| Vec::new()).unwrap_or_default()
+    family.into_iter().flat_map(|f| f.vars.keys()).map(String::as_str).collect()
 }
 
 /// Whether `profile` or the family of `image` declares `key`; reports where not.
