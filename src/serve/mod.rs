@@ -17,6 +17,7 @@ pub mod odd;
 pub mod path;
 pub mod ports;
 pub mod recorder;
+pub mod rendering;
 pub mod reply;
 pub mod reports;
 pub mod rivals;
