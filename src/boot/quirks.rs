@@ -25,7 +25,7 @@ pub enum By {
 const LOADERS: [(Arch, Firmware, &str); 3] = [
     (Arch::Amd64, Firmware::Bios, "undionly.kpxe"),
     (Arch::Amd64, Firmware::Uefi, "snponly.efi"),
-    (Arch::Arm64, Firmware::Uefi, "snponly-arm64.efi"),
+    (Arch::Arm64, Firmware::Uefi, "ipxe-arm64.efi"),
 ];
 
 /// The loader for firmware that says `arch` (option 93); none for numbers that there is no loader for.

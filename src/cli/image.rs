@@ -1,11 +1,222 @@
-//! `bootstead image`
+//! `bootstead image`: fetch, import, build, verify, list, remove.
 
-use super::Globals;
-use crate::problem::{Exit, Problem, Problems};
+use super::{Globals, say};
+use crate::images::{Image, Manifest};
+use crate::problem::{Exit, Problem, Problems, did_you_mean};
+use crate::shelf::progress::{Progress, binary, note};
+use crate::shelf::{LOADERS, Shelf, fetch, publish, verify};
+use crate::tree::Tree;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
 #[derive(Debug, clap::Args)]
-pub struct ImageArgs {}
+pub struct ImageArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
 
-pub fn run(_g: &Globals, _args: ImageArgs) -> Result<Exit, Problems> {
-    Err(Problem::fault("this command is not built yet").into())
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Download what an image's description names, verify it, publish it
+    Fetch {
+        /// An image of `bootstead image list`, or `loaders`
+        name: String,
+        /// Another Debian archive than the one that this machine's apt uses
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+        /// A further Debian package for the mirror (may be repeated)
+        #[arg(long, value_name = "PACKAGE")]
+        include: Vec<String>,
+    },
+    /// Re-read every byte and compare it with what was verified
+    Verify {
+        /// Only this image (or `loaders`)
+        name: Option<String>,
+    },
+    /// What is described and what lies ready
+    List,
+    /// Remove an image, and what was begun of it
+    Remove { name: String },
+}
+
+pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
+    let dir = g.images_dir();
+    match args.verb {
+        Verb::Fetch { name, mirror, include } => fetch_one(g, &dir, &name, mirror, include),
+        Verb::Verify { name } => verify_some(&dir, name),
+        Verb::List => list(g, &dir),
+        Verb::Remove { name } => remove(&dir, &name),
+    }
+}
+
+fn tree(_g: &Globals) -> Result<Tree, Problems> {
+    Ok(Tree::embedded())
+}
+
+/// The tree's description of the image `name`.
+fn described(tree: &Tree, name: &str) -> Result<Image, Problems> {
+    let (mut images, problems) = crate::images::read(tree);
+    if let Some(image) = images.remove(name) {
+        return Ok(image);
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let mut problem = Problem::input(format!("no image is named {name:?}"));
+    problem = match did_you_mean(name, images.keys().map(String::as_str)) {
+        Some(near) => problem.help(format!("did you mean {near:?}?")),
+        None => {
+            problem.help("`bootstead image list` lists them; a file images/NAME.toml describes a new one")
+        }
+    };
+    Err(problem.into())
+}
+
+fn fetch_one(
+    g: &Globals,
+    dir: &Path,
+    name: &str,
+    mirror: Option<String>,
+    include: Vec<String>,
+) -> Result<Exit, Problems> {
+    let tree = tree(g)?;
+    let mut wishes = fetch::Wishes { packages: role_packages(&tree)?, mirror };
+    if !include.is_empty() {
+        wishes.packages.insert("--include".to_string(), include);
+    }
+    let (manifest, problems) = if name == LOADERS {
+        (fetch::loaders(dir, &crate::images::read_loaders(&tree)?, &wishes)?, Vec::new())
+    } else {
+        fetch::fetch(dir, &described(&tree, name)?, &wishes)?
+    };
+    done(g, dir, name, &manifest, problems)
+}
+
+/// Packages of every profile, by profile.
+fn role_packages(tree: &Tree) -> Result<BTreeMap<String, Vec<String>>, Problems> {
+    let (profiles, problems) = crate::profiles::read(tree);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let of = |p: &crate::profiles::Profile| p.packages.get("apt").cloned().unwrap_or_default();
+    Ok(profiles.iter().map(|(name, p)| (name.clone(), of(p))).filter(|(_, l)| !l.is_empty()).collect())
+}
+
+fn done(
+    g: &Globals,
+    dir: &Path,
+    name: &str,
+    manifest: &Manifest,
+    problems: Vec<Problem>,
+) -> Result<Exit, Problems> {
+    for problem in problems {
+        note(&problem.to_string());
+    }
+    if g.json {
+        return say(&(serde_json::json!({
+            "image": name, "files": manifest.files.len(), "bytes": manifest.bytes(), "gaps": manifest.gaps,
+        })
+        .to_string()
+            + "\n"));
+    }
+    say(&format!(
+        "{name}: {} files, {}, verified, in {}\n",
+        manifest.files.len(),
+        binary(manifest.bytes()),
+        dir.join(name).display()
+    ))
+}
+
+fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
+    let (shelf, _, _) = Shelf::open(dir);
+    let names = match name {
+        Some(name) if dir.join(&name).join(crate::shelf::MANIFEST).exists() => vec![name],
+        Some(name) => {
+            return Err(Problem::input(format!("image {name} is not here"))
+                .help("`bootstead image list` says what lies ready")
+                .into());
+        }
+        None => shelf.images().map(|(n, _)| n.to_string()).chain([LOADERS.to_string()]).collect(),
+    };
+    let mut problems = Problems::default();
+    let mut text = String::new();
+    for name in names.iter().filter(|n| dir.join(n).exists()) {
+        let total = shelf.manifest(name).map_or(0, Manifest::bytes);
+        let mut progress = Progress::new(&format!("verifying {name}"), total);
+        let found = verify::verify(dir, name, &mut |n| progress.add(n))?;
+        progress.finish();
+        if found.is_empty() {
+            let _ = writeln!(text, "{name}: sound, {}", binary(total));
+        }
+        problems.0.extend(found);
+    }
+    say(&text)?;
+    if problems.0.is_empty() { Ok(Exit::Ok) } else { Err(problems) }
+}
+
+fn list(g: &Globals, dir: &Path) -> Result<Exit, Problems> {
+    let tree = tree(g)?;
+    let (images, mut problems) = crate::images::read(&tree);
+    let (shelf, stock, found) = Shelf::open(dir);
+    problems.extend(found);
+    let names: std::collections::BTreeSet<&str> =
+        images.keys().map(String::as_str).chain(shelf.images().map(|(n, _)| n)).collect();
+    let (mut rows, mut json) = (Vec::new(), Vec::new());
+    for name in names {
+        let (image, held) = (images.get(name), shelf.manifest(name));
+        let state = match (held, image.map(|i| stock.can_install(i))) {
+            (None, _) => "not here".to_string(),
+            (Some(_), Some(Err(why))) => why,
+            (Some(_), None) => "ready, but no description in images/".to_string(),
+            (Some(_), Some(Ok(()))) => "ready".to_string(),
+        };
+        let way = match image {
+            Some(i) if i.fetch.is_empty() && i.packages.is_empty() && i.mirror.is_none() => "import",
+            Some(_) => "fetch",
+            None => "-",
+        };
+        let size = held.map(Manifest::bytes);
+        json.push(serde_json::json!({
+            "name": name, "summary": image.map(|i| &i.summary), "way": way, "ready": state == "ready", "state": state,
+            "bytes": size, "files": held.map(|m| m.files.len()), "origin": held.map(|m| &m.origin),
+            "gaps": held.map(|m| &m.gaps),
+        }));
+        rows.push([name.to_string(), size.map_or("-".to_string(), binary), way.to_string(), state]);
+    }
+    let loaders = shelf.manifest(LOADERS);
+    if g.json {
+        let value = serde_json::json!({ "images": json, "loaders": stock.loaders });
+        say(&format!("{value}\n"))?;
+    } else {
+        let state = match loaders {
+            Some(_) => stock.loaders.keys().cloned().collect::<Vec<_>>().join(" "),
+            None => "not here".to_string(),
+        };
+        let size = loaders.map_or("-".to_string(), |m| binary(m.bytes()));
+        rows.push([LOADERS.to_string(), size, "fetch".to_string(), state]);
+        say(&table(["IMAGE", "SIZE", "BY", "STATE"], &rows))?;
+    }
+    if problems.is_empty() { Ok(Exit::Ok) } else { Err(Problems(problems)) }
+}
+
+/// Columns as wide as they need to be; the last one is free.
+fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
+    let width =
+        |i: usize| rows.iter().map(|r| r[i].chars().count()).chain([head[i].len()]).max().unwrap_or(0);
+    let (a, b, c) = (width(0), width(1), width(2));
+    let mut out = format!("{:a$}  {:>b$}  {:c$}  {}\n", head[0], head[1], head[2], head[3]);
+    for [name, size, way, state] in rows {
+        let _ = writeln!(out, "{name:a$}  {size:>b$}  {way:c$}  {state}");
+    }
+    out
+}
+
+fn remove(dir: &Path, name: &str) -> Result<Exit, Problems> {
+    if publish::remove(dir, name)? {
+        return say(&format!("{name} is removed\n"));
+    }
+    Err(Problem::input(format!("image {name} is not here"))
+        .help("`bootstead image list` says what lies ready")
+        .into())
 }

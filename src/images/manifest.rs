@@ -78,7 +78,8 @@ impl Manifest {
     /// What the boot decision sees of it.
     pub fn stocked(&self) -> Stocked {
         let piece = |h: &Held| Piece { size: h.size, sha256: h.sha256 };
-        Stocked { files: self.files.iter().map(|(p, h)| (p.clone(), piece(h))).collect() }
+        let files = self.files.iter().map(|(p, h)| (p.clone(), piece(h))).collect();
+        Stocked { files, gaps: self.gaps.clone() }
     }
 
     /// Bytes on disk.

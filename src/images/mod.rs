@@ -1,7 +1,11 @@
 //! images/*.toml → [`Image`]: which bits an operating system needs; and [`Stock`]: which of them are at hand.
 
+pub mod cpio;
+pub mod deb822;
+pub mod elf;
 pub mod manifest;
 pub mod model;
+pub mod udebs;
 
 pub use manifest::{Held, Manifest, Stored};
 pub use model::*;
@@ -25,4 +29,16 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Image>, Vec<Problem>) {
         }
     }
     (images, problems)
+}
+
+/// Reads `images/loaders.toml`.
+pub fn read_loaders(tree: &Tree) -> Result<Vec<Loader>, Problem> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Loaders {
+        loader: Vec<Loader>,
+    }
+    let path = "images/loaders.toml";
+    let file = tree.get(path).ok_or_else(|| Problem::fault(format!("{path} is missing")))?;
+    Ok(crate::tree::toml_file::<Loaders>(path, file)?.loader)
 }

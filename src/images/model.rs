@@ -137,6 +137,9 @@ pub struct Stock {
 pub struct Stocked {
     /// Path below `/images/NAME/` → size and digest.
     pub files: BTreeMap<String, Piece>,
+    /// Installer parts that its mirror lacks: with any, the installer lane is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<String>,
 }
 
 /// One verified file.
@@ -162,6 +165,17 @@ impl Stock {
             if !have.files.contains_key(path) {
                 return missing(path);
             }
+        }
+        if let Some(gap) = have.gaps.first() {
+            let more = if have.gaps.len() > 1 {
+                format!(" and {} more", have.gaps.len() - 1)
+            } else {
+                String::new()
+            };
+            return Err(format!(
+                "image {} lacks the installer's part {gap}{more}; fetch it from a complete mirror: `bootstead image fetch {} --mirror URL`",
+                image.name, image.name
+            ));
         }
         Ok(())
     }

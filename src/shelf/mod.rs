@@ -3,7 +3,15 @@
 //! Layout: `NAME/manifest.json` beside the image's stored files; `loaders/` likewise; `.work/NAME` while one is made.
 //! A folder is published by one rename, after every file in it was verified; what has no sound manifest is not served.
 
+pub mod apt;
+pub mod bake;
+pub mod download;
+pub mod fetch;
+pub mod mirror;
+pub mod progress;
 pub mod publish;
+pub mod stage;
+pub mod tools;
 pub mod verify;
 
 use crate::base::Sha256;

@@ -1,0 +1,303 @@
+//! Owns the partial Debian mirror: the archive's own signed indexes byte for byte, and of the pool what is needed.
+//!
+//! The nodes verify all of it with the keys that their installer carries: no key of ours, no exception.
+
+use super::apt::{Apt, KEYRING};
+use super::download::{self, Job, download, download_all, is_absent};
+use super::progress::note;
+use super::stage::Stage;
+use super::{publish, tools};
+use crate::images::deb822::{Package, Release, packages, relation_names};
+use crate::images::udebs::{self, Initrd};
+use crate::images::{Image, Mirror};
+use crate::problem::Problem;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+
+/// The boot loaders' packages; they exclude each other, so each has a closure of its own.
+const BOOT_LOADERS: [(&str, &[&str]); 2] =
+    [("bios", &["grub-pc"]), ("uefi", &["grub-efi", "shim-signed", "efibootmgr"])];
+
+/// A mirror that was built, as far as the baking needs it.
+pub struct Built {
+    /// Packages of the suite by name.
+    pub packages: BTreeMap<String, Package>,
+    /// Udebs that were wanted and that the archive does not have.
+    pub absent: Vec<Package>,
+    /// Names of the udebs without which no installation is possible.
+    pub needed: BTreeSet<String>,
+    /// Udeb → its files.
+    pub contents: BTreeMap<String, Vec<String>>,
+    pub problems: Vec<Problem>,
+}
+
+/// Builds the mirror of `image` in `stage`, below the image's `tree` path.
+///
+/// `roles` are packages by role. Without `initrd` (an image without installer) no udebs are taken.
+pub fn build(
+    stage: &mut Stage,
+    apt: &Apt,
+    image: &Image,
+    mirror: &Mirror,
+    roles: &BTreeMap<String, Vec<String>>,
+    initrd: Option<&Initrd>,
+) -> Result<Built, Problem> {
+    let base = image.tree.clone().unwrap_or_else(|| "debian".to_string());
+    let dir = stage.dir.join(&base);
+    let release = signed_release(apt, &image.suite, &dir)?;
+    stage
+        .origin
+        .insert("archive".to_string(), format!("{} {} of {}", apt.url, release.version, release.date));
+    indexes(stage, apt, image, &release, &base)?;
+    let (debs, all_udebs) = read_indexes(image, &dir)?;
+    let by_file: BTreeMap<&str, &Package> = debs.iter().map(|p| (p.filename.as_str(), p)).collect();
+    let mut problems = Vec::new();
+    let chosen = choose(apt, mirror, roles, &debs, &mut problems);
+    let files: Vec<&Package> = chosen.iter().filter_map(|f| by_file.get(f.as_str()).copied()).collect();
+    let jobs = jobs(stage, apt, &base, &files);
+    download_all(apt, "packages", &jobs)?;
+    declare(stage, &base, &files);
+    let mut built = Built {
+        absent: Vec::new(),
+        needed: BTreeSet::new(),
+        contents: BTreeMap::new(),
+        problems,
+        packages: BTreeMap::new(),
+    };
+    if let Some(initrd) = initrd {
+        take_udebs(stage, apt, &base, &all_udebs, initrd, &mut built)?;
+        let path = dir.join(format!("dists/{}/main/Contents-udeb-{}.gz", image.suite, image.arch));
+        built.contents = udebs::contents(&unzip(&path)?);
+    }
+    built.packages = debs.into_iter().map(|p| (p.name.clone(), p)).collect();
+    Ok(built)
+}
+
+/// Gets InRelease, Release and Release.gpg and checks their signatures.
+fn signed_release(apt: &Apt, suite: &str, dir: &Path) -> Result<Release, Problem> {
+    let job = |name: &str| Job {
+        url: format!("{}/dists/{suite}/{name}", apt.url),
+        to: dir.join(format!("dists/{suite}/{name}")),
+        size: None,
+        sha256: None,
+    };
+    let jobs = ["InRelease", "Release", "Release.gpg"].map(job);
+    for job in &jobs {
+        // These have no digest of their own; an older copy would be taken for a begun download.
+        let _ = std::fs::remove_file(&job.to);
+    }
+    download_all(apt, "release", &jobs)?;
+    let [inline, plain, signature] = jobs.map(|j| j.to);
+    let verify = |files: &[&Path]| {
+        let mut command = tools::command("gpgv")?;
+        command.args(["--quiet", "--keyring", KEYRING]).args(files);
+        tools::output(command, &format!("verify the signature of {}", files[files.len() - 1].display()))
+            .map(drop)
+    };
+    verify(&[&inline])?;
+    verify(&[&signature, &plain])?;
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path).map_err(|e| Problem::io("read", path, &e))?;
+        Release::read(&text)
+            .map_err(|e| Problem::environment(format!("{} cannot be read: {e}", path.display())))
+    };
+    let release = read(&plain)?;
+    if release != read(&inline)? {
+        return Err(Problem::environment("the mirror changed in the middle of the download")
+            .why("its Release and InRelease files differ")
+            .help("run the same command again"));
+    }
+    Ok(release)
+}
+
+/// The suite's indexes that an installation reads: path below the suite's folder.
+fn index_paths(image: &Image) -> Vec<String> {
+    let arch = image.arch;
+    let mut out = vec![format!("main/Contents-udeb-{arch}.gz")];
+    for ending in ["xz", "gz"] {
+        out.push(format!("main/debian-installer/binary-{arch}/Packages.{ending}"));
+        for component in &image.components {
+            out.push(format!("{component}/binary-{arch}/Packages.{ending}"));
+        }
+    }
+    for component in &image.components {
+        // apt in the target fails when an index that Release lists is not there.
+        out.extend(["xz", "bz2"].map(|e| format!("{component}/i18n/Translation-en.{e}")));
+        out.push(format!("{component}/binary-{arch}/Release"));
+    }
+    out.push(format!("main/debian-installer/binary-{arch}/Release"));
+    out
+}
+
+fn indexes(
+    stage: &mut Stage,
+    apt: &Apt,
+    image: &Image,
+    release: &Release,
+    base: &str,
+) -> Result<(), Problem> {
+    let dists = format!("dists/{}", image.suite);
+    let mut jobs = Vec::new();
+    for path in index_paths(image) {
+        let Some((sha256, size)) = release.indexes.get(&path) else { continue };
+        let staged = format!("{base}/{dists}/{path}");
+        stage.reuse(&staged, *size);
+        jobs.push(download::of_archive(
+            &apt.url,
+            &format!("{dists}/{path}"),
+            &stage.dir.join(base),
+            *size,
+            *sha256,
+        ));
+        stage.add(&staged, Some(*sha256));
+        if let Some((folder, _)) = path.rsplit_once('/') {
+            stage.alias(&format!("{base}/{dists}/{folder}/by-hash/SHA256/{sha256}"), &staged);
+        }
+    }
+    download_all(apt, "indexes", &jobs)?;
+    for name in ["InRelease", "Release", "Release.gpg"] {
+        let staged = format!("{base}/{dists}/{name}");
+        let sha256 = publish::digest(&stage.dir.join(&staged))?;
+        stage.add(&staged, Some(sha256));
+        // d-i looks a suite up by both of its names.
+        for other in [&release.suite, &release.codename] {
+            if *other != image.suite && crate::images::manifest::is_image_name(other) {
+                stage.alias(&format!("{base}/dists/{other}/{name}"), &staged);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The suite's packages and udebs, from the verified indexes.
+fn read_indexes(image: &Image, dir: &Path) -> Result<(Vec<Package>, Vec<Package>), Problem> {
+    let arch = image.arch;
+    let read = |component: &str| {
+        let path = dir.join(format!("dists/{}/{component}/binary-{arch}/Packages.gz", image.suite));
+        if path.exists() { Ok(packages(&unzip(&path)?)) } else { Ok(Vec::new()) }
+    };
+    let mut debs = Vec::new();
+    for component in &image.components {
+        debs.extend(read(component)?);
+    }
+    Ok((debs, read("main/debian-installer")?))
+}
+
+fn unzip(path: &Path) -> Result<String, Problem> {
+    let file = std::fs::File::open(path).map_err(|e| Problem::io("read", path, &e))?;
+    let mut bytes = Vec::new();
+    flate2::read::MultiGzDecoder::new(file)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Problem::io("unpack", path, &e))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The pool files that installations need: base system, boot loaders, and each role's packages.
+fn choose(
+    apt: &Apt,
+    mirror: &Mirror,
+    roles: &BTreeMap<String, Vec<String>>,
+    debs: &[Package],
+    problems: &mut Vec<Problem>,
+) -> BTreeSet<String> {
+    let base: Vec<String> = debs
+        .iter()
+        .filter(|p| p.essential || matches!(p.priority.as_str(), "required" | "important"))
+        .map(|p| p.name.clone())
+        .collect();
+    let mut chosen = first_alternatives(&base, debs);
+    let mut take = |what: &str, more: &[String]| {
+        let wanted: Vec<String> = base.iter().chain(more).cloned().collect();
+        match apt.closure(&wanted, true) {
+            Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
+            Err(_) => {
+                // Something in it does not exist or does not go together: take what goes, name what does not.
+                for one in more {
+                    let wanted: Vec<String> = base.iter().chain([one]).cloned().collect();
+                    match apt.closure(&wanted, true) {
+                        Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
+                        Err(why) => problems.push(
+                            Problem::environment(format!("the mirror has no {one} for {what}"))
+                                .why(why)
+                                .warning(),
+                        ),
+                    }
+                }
+            }
+        }
+    };
+    note("working out which packages are needed");
+    for (firmware, packages) in BOOT_LOADERS {
+        let more: Vec<String> =
+            mirror.include.iter().cloned().chain(packages.iter().map(|p| p.to_string())).collect();
+        take(&format!("{firmware} machines"), &more);
+    }
+    for (role, packages) in roles {
+        take(&format!("role {role}"), packages);
+    }
+    chosen
+}
+
+/// What debootstrap takes: it follows dependencies by their first alternative only, where apt may choose another.
+fn first_alternatives(base: &[String], debs: &[Package]) -> BTreeSet<String> {
+    let by_name: BTreeMap<&str, &Package> = debs.iter().map(|p| (p.name.as_str(), p)).collect();
+    let mut open: Vec<&str> = base.iter().map(String::as_str).collect();
+    let (mut seen, mut files) = (BTreeSet::new(), BTreeSet::new());
+    while let Some(name) = open.pop() {
+        if let Some(package) = by_name.get(name)
+            && seen.insert(name)
+        {
+            files.insert(package.filename.clone());
+            open.extend(relation_names(&package.depends));
+        }
+    }
+    files
+}
+
+fn jobs(stage: &Stage, apt: &Apt, base: &str, files: &[&Package]) -> Vec<Job> {
+    let dir = stage.dir.join(base);
+    let job = |p: &&Package| {
+        stage.reuse(&format!("{base}/{}", p.filename), p.size);
+        download::of_archive(&apt.url, &p.filename, &dir, p.size, p.sha256)
+    };
+    files.iter().map(job).collect()
+}
+
+fn declare(stage: &mut Stage, base: &str, files: &[&Package]) {
+    for p in files {
+        stage.add(&format!("{base}/{}", p.filename), Some(p.sha256));
+    }
+}
+
+fn take_udebs(
+    stage: &mut Stage,
+    apt: &Apt,
+    base: &str,
+    all: &[Package],
+    initrd: &Initrd,
+    built: &mut Built,
+) -> Result<(), Problem> {
+    if !all.iter().any(|p| p.kernel.as_deref() == Some(initrd.kernel.as_str())) {
+        return Err(Problem::environment(format!(
+            "the installer's kernel is {}, and the mirror has no modules for it",
+            initrd.kernel
+        ))
+        .why("kernel and mirror are of different point releases")
+        .help("wait until the mirror is in step, or name another mirror: `--mirror URL`"));
+    }
+    let wanted = udebs::wanted(all, initrd);
+    built.needed = udebs::needed(&wanted, initrd);
+    let jobs = jobs(stage, apt, base, &wanted);
+    let failed = download(apt, "installer parts", &jobs)?;
+    if let Some((url, reason)) = failed.iter().find(|(_, r)| !is_absent(r)) {
+        return Err(Problem::environment(format!("cannot download {url}: {reason}"))
+            .help("run the same command again: what has arrived is kept"));
+    }
+    let (absent, present): (Vec<_>, Vec<_>) =
+        wanted.iter().zip(&jobs).partition(|(_, job)| failed.contains_key(&job.url));
+    let present: Vec<&Package> = present.into_iter().map(|(p, _)| *p).collect();
+    declare(stage, base, &present);
+    built.absent = absent.into_iter().map(|(p, _)| (*p).clone()).collect();
+    Ok(())
+}
