@@ -50,10 +50,6 @@ pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
     }
 }
 
-fn tree(_g: &Globals) -> Result<Tree, Problems> {
-    Ok(Tree::embedded())
-}
-
 /// The tree's description of the image `name`.
 fn described(tree: &Tree, name: &str) -> Result<Image, Problems> {
     let (mut images, problems) = crate::images::read(tree);
@@ -80,8 +76,8 @@ fn fetch_one(
     mirror: Option<String>,
     include: Vec<String>,
 ) -> Result<Exit, Problems> {
-    let tree = tree(g)?;
-    let mut wishes = fetch::Wishes { packages: role_packages(&tree)?, mirror };
+    let tree = super::load::tree(g)?;
+    let mut wishes = fetch::Wishes { packages: role_packages(g, &tree, name)?, mirror };
     if !include.is_empty() {
         wishes.packages.insert("--include".to_string(), include);
     }
@@ -93,14 +89,22 @@ fn fetch_one(
     done(g, dir, name, &manifest, problems)
 }
 
-/// Packages of every profile, by profile.
-fn role_packages(tree: &Tree) -> Result<BTreeMap<String, Vec<String>>, Problems> {
+/// Packages of every profile, and those that the site's roles add to the image `name`, where there is a site.
+fn role_packages(g: &Globals, tree: &Tree, name: &str) -> Result<BTreeMap<String, Vec<String>>, Problems> {
     let (profiles, problems) = crate::profiles::read(tree);
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
     let of = |p: &crate::profiles::Profile| p.packages.get("apt").cloned().unwrap_or_default();
-    Ok(profiles.iter().map(|(name, p)| (name.clone(), of(p))).filter(|(_, l)| !l.is_empty()).collect())
+    let mut out: BTreeMap<String, Vec<String>> =
+        profiles.iter().map(|(name, p)| (format!("profile {name}"), of(p))).collect();
+    if name != LOADERS && g.site.exists() {
+        let site = super::load::load(g)?.site;
+        let roles = site.roles.values().filter(|r| r.image == name);
+        out.extend(roles.map(|r| (format!("role {}", r.name), r.packages.clone())));
+    }
+    out.retain(|_, packages| !packages.is_empty());
+    Ok(out)
 }
 
 fn done(
@@ -156,7 +160,7 @@ fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
 }
 
 fn list(g: &Globals, dir: &Path) -> Result<Exit, Problems> {
-    let tree = tree(g)?;
+    let tree = super::load::tree(g)?;
     let (images, mut problems) = crate::images::read(&tree);
     let (shelf, stock, found) = Shelf::open(dir);
     problems.extend(found);

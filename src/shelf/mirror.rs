@@ -234,7 +234,7 @@ fn choose(
         take(&format!("{firmware} machines"), &more);
     }
     for (role, packages) in roles {
-        take(&format!("role {role}"), packages);
+        take(role, packages);
     }
     chosen
 }

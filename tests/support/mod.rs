@@ -131,6 +131,7 @@ impl Supply {
             root: None,
         };
         let have = |files: &[&str]| Stocked {
+            gaps: Vec::new(),
             files: files
                 .iter()
                 .map(|f| (f.to_string(), Piece { size: 1, sha256: Sha256::of(b"x") }))
