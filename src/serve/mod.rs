@@ -34,8 +34,10 @@ pub mod watch;
 use crate::base::secret::SiteKey;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
+use crate::site::DhcpMode;
 use crate::store::Store;
 use clock::Clock;
+use dhcp::Dhcp;
 use hub::{Hub, World};
 use recorder::Recorder;
 use shared::{Load, Parts, Renders, Shared};
@@ -94,6 +96,8 @@ pub struct Addresses {
 pub struct Running {
     pub shared: Arc<Shared>,
     pub addresses: Addresses,
+    /// Why DHCP is not served, if it is not: another server answers. Nobody is answered by half a boot server.
+    refused: signal::Receiver<Option<Problem>>,
     stop: signal::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
@@ -106,7 +110,9 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
     more_files();
     let (world, shelf) = (materials.load)()?;
     let (bound, addresses) = bind(options, &world)?;
+    let full = !options.no_dhcp && world.site.server.dhcp == DhcpMode::Full;
     let hub = Arc::new(Hub::new(materials.store, world)?);
+    let dhcp = full.then(|| Dhcp::bind(hub.clone(), materials.clock.clone())).transpose()?;
     let (to, recorder) = Recorder::start(hub.clone()).map_err(thread)?;
     let shared = Shared::new(Parts {
         hub,
@@ -121,6 +127,12 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
     begin(&shared)?;
     let (stop, stopped) = signal::channel(false);
     let mut threads = Vec::new();
+    let (refuse, refused) = signal::channel(None);
+    if let Some(dhcp) = dhcp {
+        shared.health.set_dhcp(dhcp.shared());
+        let stopped = stopped.clone();
+        threads.push(spawn("dhcp", move || run_dhcp(dhcp, &refuse, stopped))?);
+    }
     let aliases = odd::Aliases::default();
     if let Some(door) = bound.odd {
         let (aliases, stopped) = (aliases.clone(), stopped.clone());
@@ -146,7 +158,7 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         spawn_tasks(&shared, bound.http, (bound.syslog_udp, bound.syslog_tcp), bound.control, &stopped)
             .map_err(thread)?
     };
-    Ok(Running { shared, addresses, stop, threads, recorder, runtime: Some(runtime), tasks })
+    Ok(Running { shared, addresses, refused, stop, threads, recorder, runtime: Some(runtime), tasks })
 }
 
 impl Running {
@@ -188,12 +200,62 @@ pub fn run(options: &Options, materials: Materials) -> Result<(), Problems> {
     );
     let shared = running.shared.clone();
     let waited = match &running.runtime {
-        Some(runtime) => runtime.block_on(wait_for_signal(shared)),
+        Some(runtime) => {
+            let mut refused = running.refused.clone();
+            runtime.block_on(async {
+                tokio::select! {
+                    waited = wait_for_signal(shared) => waited.map_err(thread),
+                    why = refusal(&mut refused) => Err(why),
+                }
+            })
+        }
         None => Ok(()),
     };
     tracing::info!("stopping");
     running.stop();
-    waited.map_err(|e| thread(e).into())
+    Ok(waited?)
+}
+
+/// Waits for the reason to refuse; for ever, if there is none.
+async fn refusal(refused: &mut signal::Receiver<Option<Problem>>) -> Problem {
+    let why = match refused.wait_for(Option::is_some).await {
+        Ok(why) => why.clone(),
+        Err(_) => None,
+    };
+    match why {
+        Some(why) => why,
+        None => std::future::pending().await,
+    }
+}
+
+/// Looks for other DHCP servers, then serves until the end. The rest of the server is up meanwhile.
+fn run_dhcp(mut dhcp: Dhcp, refuse: &signal::Sender<Option<Problem>>, mut stopped: signal::Receiver<bool>) {
+    let shared = dhcp.shared();
+    let result = std::thread::scope(|s| {
+        let surveyed = s.spawn(|| dhcp.survey());
+        while !surveyed.is_finished() {
+            if *stopped.borrow() {
+                shared.give_up();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        surveyed.join().unwrap_or_else(|_| Err(Problem::fault("looking for other DHCP servers failed")))
+    });
+    if *stopped.borrow() {
+        return;
+    }
+    match result.and_then(|()| dhcp.start()) {
+        Ok(running) => {
+            tracing::info!("DHCP: {}", running.shared.said());
+            while !*stopped.borrow_and_update() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            running.stop();
+        }
+        Err(why) => {
+            refuse.send_replace(Some(why));
+        }
+    }
 }
 
 async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {

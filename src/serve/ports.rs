@@ -53,7 +53,7 @@ pub fn tftp(address: SocketAddrV4) -> Result<(UdpSocket, Option<UdpSocket>), Pro
 }
 
 /// The kernel gives what it may; beyond rmem_max only to those who may administer the network.
-fn widen(socket: &Socket) {
+pub fn widen(socket: &Socket) {
     use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
     if setsockopt(socket, RcvBufForce, &BURST).is_err() {
         let _ = socket.set_recv_buffer_size(BURST);
@@ -96,7 +96,7 @@ pub fn unix(path: &Path) -> Result<UnixListener, Problem> {
 }
 
 /// Says who holds a port, which right is missing, which address is not there.
-fn explain(error: &io::Error, transport: Transport, address: SocketAddrV4, purpose: &str) -> Problem {
+pub fn explain(error: &io::Error, transport: Transport, address: SocketAddrV4, purpose: &str) -> Problem {
     let what = format!("cannot serve {purpose} on {address} ({})", transport.name());
     match error.kind() {
         io::ErrorKind::AddrInUse => match holder(transport, address) {

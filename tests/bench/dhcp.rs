@@ -6,8 +6,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench tool, not the product")]
 
-use bootstead::base::{Cidr, IpRange, Mac, Sha256, Timestamp};
+use bootstead::base::{Cidr, IpRange, Mac, Sha256};
 use bootstead::images::Stock;
+use bootstead::serve::clock::Clock;
 use bootstead::serve::dhcp::Dhcp;
 use bootstead::serve::hub::{Hub, World};
 use bootstead::site::*;
@@ -15,7 +16,7 @@ use bootstead::store::sqlite::Sqlite;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
@@ -223,15 +224,14 @@ fn serve(interface: &str, address: Ipv4Addr, state: &str, nodes: u32) {
     let catalog = Arc::new(Catalog::read(&tree).unwrap());
     let store = Sqlite::open(std::path::Path::new(state)).unwrap();
     let hub = Arc::new(Hub::new(Box::new(store), World { site, catalog, stock: Stock::default() }).unwrap());
-    let now = || Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64);
     let started = Instant::now();
-    let mut dhcp = Dhcp::bind(hub, now).unwrap_or_else(|p| panic!("{p}"));
+    let mut dhcp = Dhcp::bind(hub, Clock::system()).unwrap_or_else(|p| panic!("{p}"));
     if let Err(p) = dhcp.survey() {
         println!("{p}");
         std::process::exit(p.exit as i32);
     }
     let running = dhcp.start().unwrap();
-    println!("serving after {:?}: {}", started.elapsed(), running.said());
+    println!("serving after {:?}: {}", started.elapsed(), running.shared.said());
     let mut told = Vec::new();
     loop {
         std::thread::sleep(Duration::from_millis(500));

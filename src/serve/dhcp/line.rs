@@ -10,10 +10,9 @@ use crate::dhcp::{Heard, Kind, Me, Reply, SERVER_PORT, packet, route};
 use crate::lifecycle::Event;
 use crate::problem::{Problem, reason};
 use crate::serve::netlink::{self, Hears, Interface, Packets};
+use crate::serve::ports::{self, Transport};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    ControlMessage, MsgFlags, SockaddrIn, recv, sendmsg, setsockopt, sockopt::RcvBufForce,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, recv, sendmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -21,8 +20,6 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A burst of 4,096 machines fits; the system's 208 KiB loses most of 512 (performance facts, DHCP).
-const RECEIVE_BUFFER: usize = 16 << 20;
 /// Packets that share one look at the ledger and one flush.
 const BATCH: usize = 256;
 /// How often the interface itself is looked at.
@@ -54,10 +51,8 @@ impl Wire {
         udp.bind_device(Some(link.name.as_bytes()))?;
         udp.set_broadcast(true)?;
         udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
-        // Beyond rmem_max only for those who may administer the network.
-        if setsockopt(&udp, RcvBufForce, &RECEIVE_BUFFER).is_err() {
-            let _ = udp.set_recv_buffer_size(RECEIVE_BUFFER);
-        }
+        // A burst of 4,096 machines fits; the system's 208 KiB loses most of 512 (performance facts, DHCP).
+        ports::widen(&udp);
         let frames = Packets::open(link.index, Hears::Nothing)?;
         Ok(Wire { index: link.index, udp, frames })
     }
@@ -82,10 +77,6 @@ impl Line {
     ) -> Result<Line, Problem> {
         let wire = Wire::open(link).map_err(|e| cannot_bind(&link.name, &e))?;
         Ok(Line { shared, queue, name: link.name.clone(), server, wire, looked: Instant::now(), fit: true })
-    }
-
-    pub fn interface(&self) -> &str {
-        &self.name
     }
 
     /// Serves until told to stop. An interface that goes away is waited for.
@@ -241,25 +232,20 @@ impl Line {
         Ok(())
     }
 
-    /// Looks at the interface: is it there, has it our address, has it a link?
+    /// Looks at the interface: is it there, has it our address? (`serve::watch` looks after the site's own address
+    /// and cable, whoever serves there.)
     fn look(&mut self) {
         self.looked = Instant::now();
         let name = &self.name;
         let Ok(found) = netlink::interface(name) else { return };
-        let trouble = match &found {
-            None => Some(format!("interface {name} is gone: DHCP waits until it is back")),
-            Some(link) if !link.has(self.server) => Some(format!(
-                "interface {name} no longer has the address {}: DHCP answers nobody until it has",
-                self.server
-            )),
-            Some(link) if !link.up => {
-                Some(format!("interface {name} is switched off: ip link set {name} up"))
-            }
-            Some(link) if !link.carrier => Some(format!("interface {name} has no link: is the cable in?")),
-            Some(_) => None,
-        };
         self.fit = found.as_ref().is_some_and(|l| l.has(self.server));
-        let mut trouble = trouble;
+        let elsewhere = self.shared.hub.world().site.server.address != self.server;
+        let mut trouble = (!self.fit && elsewhere).then(|| {
+            let server = self.server;
+            format!(
+                "interface {name} has lost the address {server}: DHCP answers nobody there until it is back"
+            )
+        });
         if let Some(link) = found
             && link.index != self.wire.index
         {
@@ -275,13 +261,6 @@ impl Line {
 
 /// Who is in the way of port 67 on `interface`, and how to make it go (field-pain #25).
 fn cannot_bind(interface: &str, error: &io::Error) -> Problem {
-    let what = format!("cannot serve DHCP on {interface} (UDP port {SERVER_PORT})");
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Problem::environment(format!("{what}: not allowed"))
-            .help("run it as root, or: setcap cap_net_bind_service,cap_net_raw=+ep $(command -v bootstead)"),
-        io::ErrorKind::AddrInUse => Problem::environment(format!("{what}: another process holds this port"))
-            .help(format!("see which: ss -lpun sport = :{SERVER_PORT}")),
-        _ => Problem::environment(format!("{what}: {}", reason(error)))
-            .help("is the interface there and switched on? (ip link)"),
-    }
+    let everywhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
+    ports::explain(error, Transport::Udp, everywhere, &format!("DHCP by interface {interface}"))
 }

@@ -6,6 +6,7 @@
 mod air;
 mod line;
 
+use super::clock::Clock;
 use super::hub::Hub;
 use super::netlink;
 use super::rivals::{self, Rival, Watch};
@@ -43,17 +44,47 @@ impl Tally {
 /// What all threads of the DHCP server share.
 pub struct Shared {
     hub: Arc<Hub>,
-    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    clock: Clock,
     desk: Mutex<Desk>,
     watch: Mutex<Watch>,
     trouble: Mutex<BTreeMap<String, String>>,
     stop: AtomicBool,
+    phase: Mutex<Phase>,
+    pub interfaces: Vec<String>,
     pub tally: Tally,
+}
+
+/// What it does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Looking,
+    Serving,
+    Refused,
 }
 
 impl Shared {
     fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
+    }
+    fn set_phase(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(|e| e.into_inner()) = phase;
+    }
+    /// What it does now, for people: `full on eth0`.
+    pub fn said(&self) -> String {
+        let on = self.interfaces.join(", ");
+        let phase = *self.phase.lock().unwrap_or_else(|e| e.into_inner());
+        match phase {
+            Phase::Looking => format!("not yet: looking for other DHCP servers on {on}"),
+            Phase::Refused => format!("stopped: another DHCP server answers on {on}"),
+            Phase::Serving if self.desk().rival_here => {
+                format!("full on {on}, the site's nodes only: another DHCP server answers")
+            }
+            Phase::Serving => format!("full on {on}"),
+        }
+    }
+    /// Tells all threads to end, also a survey that is under way.
+    pub fn give_up(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
@@ -108,14 +139,13 @@ pub struct Dhcp {
 
 impl Dhcp {
     /// Binds port 67 on every interface that the site names, or on none.
-    pub fn bind(
-        hub: Arc<Hub>,
-        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
-    ) -> Result<Dhcp, Problem> {
+    pub fn bind(hub: Arc<Hub>, clock: Clock) -> Result<Dhcp, Problem> {
         let links = netlink::served(&hub.world().site)?;
         let shared = Arc::new(Shared {
             hub,
-            clock: Box::new(clock),
+            clock,
+            phase: Mutex::new(Phase::Looking),
+            interfaces: links.iter().map(|(l, _)| l.name.clone()).collect(),
             desk: Mutex::default(),
             watch: Mutex::default(),
             trouble: Mutex::default(),
@@ -150,14 +180,22 @@ impl Dhcp {
         for rival in &meant {
             tracing::info!("tolerated DHCP server {}", rival.sentence());
         }
-        if others.is_empty() { Ok(()) } else { Err(rivals::refusal(&others)) }
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.shared.set_phase(Phase::Refused);
+        Err(rivals::refusal(&others))
+    }
+
+    /// What its threads will share.
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Serves, until the result is stopped.
     pub fn start(self) -> Result<Running, Problem> {
-        let mut running = Running { shared: self.shared, interfaces: Vec::new(), threads: Vec::new() };
+        let mut running = Running { shared: self.shared, threads: Vec::new() };
         for (line, air) in self.lines.into_iter().zip(self.airs) {
-            let name = line.interface().to_string();
             let thread = |what: &str| std::thread::Builder::new().name(format!("dhcp-{what}"));
             let started = thread("line")
                 .spawn(move || line.run())
@@ -169,8 +207,8 @@ impl Dhcp {
                     return Err(Problem::environment(format!("cannot start a thread: {e}")));
                 }
             }
-            running.interfaces.push(name);
         }
+        running.shared.set_phase(Phase::Serving);
         Ok(running)
     }
 }
@@ -178,24 +216,13 @@ impl Dhcp {
 /// A DHCP server that serves.
 pub struct Running {
     pub shared: Arc<Shared>,
-    pub interfaces: Vec<String>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Running {
-    /// What it does now, for people: `full on eth0`.
-    pub fn said(&self) -> String {
-        let on = self.interfaces.join(", ");
-        if self.shared.desk().rival_here {
-            format!("full on {on}, the site's nodes only: another DHCP server answers")
-        } else {
-            format!("full on {on}")
-        }
-    }
-
     /// Ends all threads; what they have recorded is durable, what they have not was not answered.
     pub fn stop(self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.give_up();
         for thread in self.threads {
             let _ = thread.join();
         }
