@@ -1,8 +1,9 @@
-#![allow(clippy::unwrap_used)]
 //! Goldens: every family × role × made-up site, found by walking the tree. A new family or role gets one by existing.
 //!
 //! `BOOTSTEAD_GOLDEN=write cargo test --test golden` writes what is rendered now, and still fails once, so that the
 //! difference is looked at.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 #[path = "kickstart/contexts.rs"]
 mod contexts;

@@ -183,7 +183,7 @@ fn data_url(t: &str) -> String {
     let mut out = String::from("data:,");
     for b in t.bytes() {
         match b {
-            b if b.is_ascii_alphanumeric() || b"-_.~/:,=()[]{}@!*+;".contains(&b) => out.push(char::from(b)),
+            b if b.is_ascii_alphanumeric() || b"-_.~/:,=()@!*+;".contains(&b) => out.push(char::from(b)),
             b => out.push_str(&format!("%{b:02X}")),
         }
     }

@@ -150,10 +150,10 @@ contents() {
   done
 }
 
-# labelled DISK LABEL: prints the device on that disk whose file system has this label
+# labelled DISK LABEL: prints the device on that disk whose file system or partition has this name
 labelled() {
   for b in "$1" $(partitions "$1"); do
-    if [ "$(prop "$b" ID_FS_LABEL)" = "$2" ]; then echo "$b"; fi
+    if [ "$(prop "$b" ID_FS_LABEL)" = "$2" ] || [ "$(prop "$b" ID_PART_ENTRY_NAME)" = "$2" ]; then echo "$b"; fi
   done
 }
 
