@@ -231,12 +231,9 @@ fn read(file: &Path) -> Result<String, Problem> {
 
 /// Writes the file as a whole or not at all; it keeps its mode.
 fn save(file: &Path, text: &str) -> Result<(), Problem> {
-    let fail = |e: std::io::Error| Problem::io("write", file, &e);
-    let mode = std::fs::metadata(file).map_err(fail)?.permissions();
-    let temporary = file.with_extension("new");
-    std::fs::write(&temporary, text).map_err(fail)?;
-    std::fs::set_permissions(&temporary, mode).map_err(fail)?;
-    std::fs::rename(&temporary, file).map_err(fail)
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(file).map_err(|e| Problem::io("look at", file, &e))?.permissions().mode();
+    crate::disk::write(file, text.as_bytes(), mode & 0o777)
 }
 
 #[cfg(test)]

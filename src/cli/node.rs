@@ -148,7 +148,7 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>) -> Result<Exit, P
     } else {
         say(&describe(&armings, &terminal::style()))?;
     }
-    let cannot: Problems = Problems(armings.iter().filter_map(refusal).collect());
+    let cannot = refusals(&armings);
     if cannot.errors() > 0 {
         return Err(cannot);
     }
@@ -162,9 +162,22 @@ fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<A
     nodes.iter().map(|n| arming(known, n)).collect()
 }
 
-fn refusal(a: &Arming) -> Option<Problem> {
-    let why = a.cannot.as_ref()?;
-    Some(Problem::input(format!("{} cannot be armed: {why}", a.node)))
+/// Nodes that lack the same share one problem.
+fn refusals(armings: &[Arming]) -> Problems {
+    let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for a in armings {
+        if let Some(why) = &a.cannot {
+            by_reason.entry(why).or_default().push(&a.node);
+        }
+    }
+    let problem = |(why, nodes): (&str, Vec<&str>)| {
+        let who = match nodes.as_slice() {
+            [] | [_] | [_, _] => nodes.join(" and "),
+            [first, .., last] => format!("{first} … {last} ({} nodes)", nodes.len()),
+        };
+        Problem::input(format!("{who} cannot be armed: {why}"))
+    };
+    Problems(by_reason.into_iter().map(problem).collect())
 }
 
 /// What will be installed, and what is erased for it. Nodes for which all is the same share their lines.

@@ -71,7 +71,10 @@ pub fn now() -> Timestamp {
 pub fn by() -> String {
     let named =
         ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|v| std::env::var(v).ok().filter(|s| !s.is_empty()));
-    named.unwrap_or_else(|| format!("uid {}", nix::unistd::getuid()))
+    named.unwrap_or_else(|| match nix::unistd::getuid() {
+        id if id.is_root() => "root".to_string(),
+        id => format!("uid {id}"),
+    })
 }
 
 impl<'a> Station<'a> {

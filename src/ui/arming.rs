@@ -77,24 +77,21 @@ pub fn rule(rule: &DiskRule) -> String {
     let exact = [("serial", &rule.serial), ("WWN", &rule.wwn), ("path", &rule.by_path)];
     conditions.extend(exact.iter().filter_map(|(what, v)| v.as_ref().map(|v| format!("{what} {v}"))));
     conditions.extend(rule.model.as_ref().map(|m| format!("model containing {m:?}")));
-    conditions.extend(match (rule.min_gib, rule.max_gib) {
-        (Some(a), Some(b)) => Some(format!("{a} to {b} GiB")),
-        (Some(a), None) => Some(format!("at least {a} GiB")),
-        (None, Some(b)) => Some(format!("at most {b} GiB")),
-        (None, None) => None,
-    });
+    let size = match (rule.min_gib, rule.max_gib) {
+        (Some(a), Some(b)) => format!(" of {a} to {b} GiB"),
+        (Some(a), None) => format!(" of at least {a} GiB"),
+        (None, Some(b)) => format!(" of at most {b} GiB"),
+        (None, None) => String::new(),
+    };
     let which = match rule.pick {
         Some(Pick::Smallest) => "the smallest disk",
         Some(Pick::Largest) => "the largest disk",
         None => "the one disk",
     };
-    if conditions.is_empty() {
-        match rule.pick {
-            Some(_) => which.to_string(),
-            None => "the only disk".to_string(),
-        }
-    } else {
-        format!("{which} with {}", conditions.join(" and "))
+    match (conditions.is_empty(), size.is_empty(), rule.pick) {
+        (true, true, None) => "the only disk".to_string(),
+        (true, ..) => format!("{which}{size}"),
+        (false, ..) => format!("{which}{size} with {}", conditions.join(" and ")),
     }
 }
 
@@ -105,9 +102,9 @@ mod tests {
     #[test]
     fn a_disk_rule_reads_as_a_sentence() {
         let r = DiskRule { serial: Some("QM1".into()), min_gib: Some(100), ..DiskRule::default() };
-        assert_eq!(rule(&r), "the one disk with serial QM1 and at least 100 GiB");
+        assert_eq!(rule(&r), "the one disk of at least 100 GiB with serial QM1");
         let r = DiskRule { pick: Some(Pick::Smallest), max_gib: Some(500), ..DiskRule::default() };
-        assert_eq!(rule(&r), "the smallest disk with at most 500 GiB");
+        assert_eq!(rule(&r), "the smallest disk of at most 500 GiB");
         assert_eq!(rule(&DiskRule::default()), "the only disk");
     }
 }

@@ -257,6 +257,13 @@ impl Lab {
     }
 
     pub fn with(site: Site) -> Lab {
+        let mut lab = Lab::stopped();
+        lab.start(site, Clock::system());
+        lab
+    }
+
+    /// Everything is there; nothing serves yet.
+    pub fn stopped() -> Lab {
         let dir = Scratch::new();
         let images = dir.0.join("images");
         publish_image(
@@ -272,9 +279,7 @@ impl Lab {
         );
         publish_image(&images, "system", &[("linux", b"k"), ("initrd.gz", b"i")]);
         publish_image(&images, LOADERS, &[("snponly.efi", &bytes(200_000, 3)), ("undionly.kpxe", b"u")]);
-        let mut lab = Lab { dir, running: None };
-        lab.start(site, Clock::system());
-        lab
+        Lab { dir, running: None }
     }
 
     pub fn start(&mut self, site: Site, clock: Clock) {
