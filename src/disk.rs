@@ -1,7 +1,7 @@
 //! Owns files on disk: read, write atomically, stream; every error names its path.
 
 use crate::problem::{Problem, Problems};
-use crate::site::{Files, Table, table_names};
+use crate::site::{Files, Table, snapshot, table_names};
 use crate::tree::{Origin, Tree};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -100,6 +100,25 @@ pub fn read_site(path: &Path) -> Result<Files, Problem> {
         }
     }
     Ok(Files { name: path.display().to_string(), text, tables })
+}
+
+/// Keeps the files of a site that was taken into use, for `diff`. They may hold a password's hash: mode 0600.
+pub fn keep_site(state_dir: &Path, files: &Files) -> Result<(), Problem> {
+    make_folder(state_dir, 0o700)?;
+    write(&state_dir.join(snapshot::FILE), snapshot::write(files).as_bytes(), 0o600)
+}
+
+/// The files of the site that was last taken into use; `None` if none was.
+pub fn last_site(state_dir: &Path) -> Result<Option<Files>, Problem> {
+    let path = state_dir.join(snapshot::FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    match snapshot::read(&read_text(&path)?) {
+        Some(files) => Ok(Some(files)),
+        None => Err(Problem::environment(format!("{} is damaged", path.display()))
+            .help("remove it; the next `bootstead serve` writes it again")),
+    }
 }
 
 /// The embedded tree, with the files of `overlay` on top.

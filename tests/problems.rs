@@ -15,10 +15,10 @@ fn fixtures() -> PathBuf {
 }
 
 fn catalog() -> Catalog {
-    let folder = fixtures().join("tree");
     let mut tree = bootstead::tree::Tree::empty();
     let mut put = |part: &str, name: &str| {
-        let path = folder.join(part).join(name);
+        let folder = if part == "images" { "tree" } else { "small" };
+        let path = fixtures().join(folder).join(part).join(name);
         let shown = format!("{part}/{name}");
         tree.put(&shown, std::fs::read(path).unwrap(), bootstead::tree::Origin::Disk(shown.clone()));
     };
@@ -83,4 +83,9 @@ fn five_hundred_and_twelve_nodes_check_and_are_told_apart() {
     let (site, problems) = site::check(&files, &catalog());
     assert!(site.is_none());
     assert!(problems.to_string().contains("nodes.csv:513:19"), "{problems}");
+}
+
+#[test]
+fn the_reference_in_docs_is_the_programs_own() {
+    support::golden("../../docs/site-file.md", &bootstead::site::reference::reference());
 }

@@ -9,10 +9,12 @@ mod credentials;
 pub mod init;
 pub mod model;
 mod naming;
+pub mod reference;
 mod report;
 mod rows;
 pub mod schema;
 mod shape;
+pub mod snapshot;
 mod tables;
 pub mod wire;
 

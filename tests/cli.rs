@@ -1,0 +1,216 @@
+//! The program as people run it: exit codes, help, JSON, files written. No root, no network.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn bootstead(args: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_bootstead")).args(args).env("COLUMNS", "80").output().unwrap();
+    Ran {
+        code: status.code().unwrap(),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+/// With a fixture site and the tests' own images.
+fn on(site: &str, args: &[&str]) -> Ran {
+    let site = fixtures().join("sites").join(site);
+    let tree = fixtures().join("tree");
+    let state = scratch("no-state");
+    let mut all = vec!["--site", site.to_str().unwrap(), "--tree", tree.to_str().unwrap(), "--state", &state];
+    all.extend(args);
+    bootstead(&all)
+}
+
+/// A path that does not exist yet.
+fn scratch(name: &str) -> String {
+    let dir = std::env::temp_dir().join(format!("bootstead-cli-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    dir.to_string_lossy().into_owned()
+}
+
+const SITES: [&str; 3] = ["one-node.toml", "three-roles/site.toml", "ha-cluster/site.toml"];
+
+#[test]
+fn every_commands_help_fits_in_80_columns() {
+    let mut pending = vec![vec![]];
+    let mut seen = 0;
+    while let Some(path) = pending.pop() {
+        let mut args: Vec<&str> = path.clone();
+        args.push("--help");
+        let help = bootstead(&args);
+        assert_eq!(help.code, 0, "{args:?}: {}", help.err);
+        seen += 1;
+        for line in help.out.lines() {
+            assert!(line.chars().count() <= 80, "{args:?}: {line}");
+        }
+        let commands = help.out.split_once("Commands:\n").map_or("", |(_, rest)| rest);
+        for line in commands.lines().take_while(|l| !l.is_empty()) {
+            // A continued description is indented further.
+            let Some(name) = line.strip_prefix("  ").filter(|l| !l.starts_with(' ')) else { continue };
+            let name = name.split_whitespace().next().unwrap();
+            if name != "help" {
+                let mut deeper = path.clone();
+                deeper.push(Box::leak(name.to_string().into_boxed_str()));
+                pending.push(deeper);
+            }
+        }
+    }
+    assert!(seen > 15, "only {seen} commands were found");
+}
+
+#[test]
+fn init_writes_a_site_that_passes_check_and_never_overwrites() {
+    let dir = scratch("init");
+    let made = bootstead(&["init", &dir]);
+    assert_eq!((made.code, made.err.as_str()), (0, ""));
+    let site = format!("{dir}/site.toml");
+    let tree = fixtures().join("tree");
+    let checked = bootstead(&["--site", &site, "--tree", tree.to_str().unwrap(), "check"]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    assert!(checked.out.contains("compute-0001") && checked.out.contains("2 nodes"), "{}", checked.out);
+    let again = bootstead(&["init", &dir]);
+    assert_eq!(again.code, 2);
+    assert!(again.err.contains("is there already"), "{}", again.err);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn exit_codes_say_who_has_to_act() {
+    let broken = fixtures().join("broken/keys.toml");
+    assert_eq!(bootstead(&["--site", broken.to_str().unwrap(), "check"]).code, 2);
+    assert_eq!(bootstead(&["--site", "/nonexistent/site.toml", "check"]).code, 3);
+    assert_eq!(bootstead(&["chekc"]).code, 2);
+    assert_eq!(on(SITES[0], &["render", "nobody"]).code, 2);
+    assert_eq!(on(SITES[0], &["diff"]).code, 2);
+    assert_eq!(bootstead(&["--version"]).code, 0);
+}
+
+#[test]
+fn check_passes_on_every_fixture_and_prints_every_problem_of_a_broken_one() {
+    for site in SITES {
+        let ran = on(site, &["check"]);
+        assert_eq!(ran.code, 0, "{site}: {}", ran.err);
+        assert!(ran.out.contains("every file of every node renders; 0 errors"), "{}", ran.out);
+    }
+    let broken = fixtures().join("broken/nodes.toml");
+    let tree = fixtures().join("tree");
+    let args = ["--site", broken.to_str().unwrap(), "--tree", tree.to_str().unwrap(), "--json", "check"];
+    let ran = bootstead(&args);
+    assert_eq!(ran.code, 2);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(json["errors"].as_u64().unwrap() > 10 && json["ok"] == false, "{json}");
+    assert!(json["problems"][0]["at"]["line"].is_u64(), "{json}");
+}
+
+#[test]
+fn render_lists_prints_and_writes_every_file_without_a_real_token() {
+    let list = on(SITES[1], &["render", "cs-compute-0001"]);
+    assert!(list.out.contains("boot.ipxe") && list.out.contains("/etc/hostname"), "{}{}", list.out, list.err);
+    let bond = on(SITES[1], &["render", "cs-compute-0001", "/etc/systemd/network/10-bond0.netdev"]);
+    assert!(bond.out.contains("Mode=802.3ad") && bond.out.contains("52:54:00:aa:02:02"), "{}", bond.out);
+    let script = on(SITES[1], &["render", "52-54-00-aa-01-01", "boot.ipxe"]);
+    assert!(
+        script.out.starts_with("#!ipxe") && script.out.contains("http://10.77.0.1:8080/"),
+        "{}",
+        script.out
+    );
+    assert!(script.out.contains("TOKEN-OF-THE-INSTALLATION"), "{}", script.out);
+    let wrong = on(SITES[1], &["render", "cs-compute-0001", "boot.ipex"]);
+    assert!(wrong.code == 2 && wrong.err.contains("did you mean boot.ipxe?"), "{}", wrong.err);
+
+    let out = scratch("render");
+    let all = on(SITES[2], &["render", "--all", "--out", &out]);
+    assert_eq!(all.code, 0, "{}", all.err);
+    let base = Path::new(&out);
+    for file in [
+        "controller-01/controller-01.ks",
+        "storage-01/storage-01.preseed",
+        "storage-01/storage-01.ipxe",
+        "monitor-01/grub.cfg",
+        "cs-compute-0003/cs-compute-0003.ks",
+    ] {
+        let text = std::fs::read_to_string(base.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+        assert!(!text.is_empty(), "{file}");
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+#[test]
+fn explain_says_who_what_and_why_for_known_and_unknown_machines() {
+    let known = on(SITES[1], &["explain", "52:54:00:AA:02:03"]);
+    assert!(known.out.contains("is cs-compute-0001 (its port nic3)"), "{}{}", known.out, known.err);
+    assert!(known.out.contains("bootstead node arm cs-compute-0001"), "{}", known.out);
+    let stranger = on(SITES[0], &["explain", "52:54:00:ff:ff:ff", "--as", "pxe"]);
+    assert!(stranger.out.contains("nothing: no reply at all"), "{}", stranger.out);
+    let json = on(SITES[1], &["explain", "cs-controller-01", "--arch", "11", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["address"], "10.77.0.11");
+    assert!(json["asks"][0]["gets"].as_str().unwrap().contains("arm64"), "{json}");
+    assert_eq!(on(SITES[0], &["explain", "not-a-node"]).code, 2);
+}
+
+#[test]
+fn diff_shows_per_node_what_a_changed_site_changes() {
+    let old = fixtures().join("sites/one-node.toml");
+    let dir = scratch("diff");
+    std::fs::create_dir_all(&dir).unwrap();
+    let new = format!("{dir}/new.toml");
+    let text = std::fs::read_to_string(&old).unwrap();
+    std::fs::write(&new, text.replace("10.77.0.11-10.77.0.11", "10.77.0.12-10.77.0.12")).unwrap();
+    let tree = fixtures().join("tree");
+    let mut args = vec!["--site", &new, "--tree", tree.to_str().unwrap(), "diff", old.to_str().unwrap()];
+    let ran = bootstead(&args);
+    assert!(ran.out.contains("address on provisioning: 10.77.0.11 → 10.77.0.12"), "{}{}", ran.out, ran.err);
+    assert!(
+        ran.out.lines().any(|l| l.trim_start().starts_with('+') && l.contains("10.77.0.12")),
+        "{}",
+        ran.out
+    );
+    args.push("--json");
+    let json: serde_json::Value = serde_json::from_str(&bootstead(&args).out).unwrap();
+    assert_eq!(json["changes"][0]["nodes"][0], "base-01");
+    let same = bootstead(&["--site", &new, "--tree", tree.to_str().unwrap(), "diff", &new]);
+    assert_eq!(same.out, "Nothing changes for any node.\n");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn tree_lists_differs_and_exports() {
+    let list = on(SITES[0], &["tree"]);
+    assert!(list.out.contains("kickstart/") && list.out.contains("added"), "{}", list.out);
+    let json: serde_json::Value = serde_json::from_str(&on(SITES[0], &["tree", "--json"]).out).unwrap();
+    assert!(json.as_array().unwrap().iter().any(|f| f["path"] == "profiles/compute/role.toml"));
+    assert!(on(SITES[0], &["tree", "diff"]).out.contains("+++ "));
+    let dir = scratch("export");
+    let ran = bootstead(&["tree", "export", &dir, "profiles/compute"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(Path::new(&dir).join("profiles/compute/role.toml").exists());
+    assert!(!Path::new(&dir).join("kickstart").exists());
+    assert_eq!(bootstead(&["tree", "export", &dir, "profiles/compute"]).code, 2);
+    let same = bootstead(&["--tree", &dir, "tree", "diff"]);
+    assert_eq!(same.out, "Every file is the built-in one.\n");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn the_schema_is_json_and_refuses_unknown_keys() {
+    let schema: serde_json::Value = serde_json::from_str(&bootstead(&["schema"]).out).unwrap();
+    assert_eq!(schema["additionalProperties"], false);
+    let required = &schema["$defs"]["RoleTable"]["required"];
+    assert!(required.as_array().unwrap().contains(&"image".into()), "{required}");
+    assert!(!schema.to_string().contains("\"null\""));
+}
