@@ -13,7 +13,7 @@ help: ## list every task
 
 build: ## build the static binary, target/…/release/bootstead
 	@$(SETUP) build
-	cargo build --locked --release --target $(TARGET)
+	cargo static
 
 demo: ## three blank machines become installed nodes while you watch (root, about ten minutes)
 	@$(SETUP) build lab

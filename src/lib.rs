@@ -23,11 +23,13 @@
 //! - [`shelf`]     the images folder: open, verify, fetch, import, build a mirror
 //! - [`serve`]     hub (the only writer), DHCP, TFTP, HTTP, syslog: sockets in, pure, sockets out
 //! - [`system`]    the fast lane: this binary as init of a blank machine
+//! - [`build`]     makes the fast lane's system and prepared roots out of distribution packages
 //! - [`cli`]       one file per command
 
 pub mod api;
 pub mod base;
 pub mod boot;
+pub mod build;
 pub mod cli;
 pub mod dhcp;
 pub mod disk;
