@@ -58,9 +58,14 @@ pub struct Layout {
     pub root_partition: u32,
 }
 
-/// GRUB's modules for BIOS, so that a later grub.cfg of update-grub finds what it asks for.
+/// GRUB's modules, so that a later grub.cfg of update-grub finds what it asks for.
 pub fn copy_grub_modules(root: &Path) -> Result<(), Problem> {
-    let (from, to) = (root.join("usr/lib/grub/i386-pc"), root.join("boot/grub/i386-pc"));
+    copy_modules_of(root, "i386-pc")?;
+    copy_modules_of(root, "x86_64-efi")
+}
+
+fn copy_modules_of(root: &Path, platform: &str) -> Result<(), Problem> {
+    let (from, to) = (root.join("usr/lib/grub").join(platform), root.join("boot/grub").join(platform));
     fs::create_dir_all(&to).map_err(|e| Problem::io("make the folder", &to, &e))?;
     for entry in fs::read_dir(&from).map_err(|e| Problem::io("read the folder", &from, &e))?.flatten() {
         let path = entry.path();

@@ -2,8 +2,8 @@
 //!
 //! [`kernel`] gets the signed kernel and its modules, [`modinfo`] reads what a module says of itself, [`cpio`]
 //! packs the initrd, [`system`] puts the image together. [`root`] has mmdebstrap make a root, [`disk_image`] makes a
-//! bootable disk of it, [`pack`] cuts that into pieces. [`shelve`] publishes what was made. Needs no loop device and
-//! mounts nothing itself.
+//! bootable disk of it, [`pack`] cuts that into pieces; then the shelf publishes what was made. Needs no loop device;
+//! what mmdebstrap mounts stays in a namespace of its own.
 
 pub mod cpio;
 pub mod disk_image;
@@ -51,6 +51,8 @@ fn shelve(
     say: Say<'_>,
     build: impl FnOnce(&Path, Say<'_>) -> Result<Built, Problem>,
 ) -> Result<(), Problem> {
+    // Absolute: the programs that are run have the work folder as their own.
+    let images = &std::path::absolute(images).map_err(|e| Problem::io("find", images, &e))?;
     let _claim = publish::claim(images, name)?;
     let stage = publish::work_dir(images, name)?.with_file_name(format!("{name}.build"));
     publish::clear(&stage)?;

@@ -1,4 +1,7 @@
-//! Owns making a prepared root: Debian packages by mmdebstrap, and the few files that make it a node of ours.
+//! Owns making a prepared root: Debian packages by mmdebstrap, and the few files that every node of it shares.
+//!
+//! What makes one written root one node (its name, network, accounts, the role's first-boot half, the call home) comes
+//! with the orders: kickstart/fast/orders.j2.
 
 use super::disk_image::{self, Ids};
 use super::tool::run;
@@ -39,17 +42,11 @@ const PACKAGES: [&str; 22] = [
 ];
 
 /// Files put into the root before its packages are configured: path, mode, content.
-const OVERLAY: [(&str, u32, &str); 6] = [
-    ("usr/lib/bootstead/first-boot", 0o755, include_str!("files/first-boot")),
-    (
-        "etc/systemd/system/bootstead-first-boot.service",
-        0o644,
-        include_str!("files/bootstead-first-boot.service"),
-    ),
+const OVERLAY: [(&str, u32, &str); 4] = [
     ("etc/systemd/system/ssh.service.d/bootstead.conf", 0o644, include_str!("files/ssh-keys.conf")),
     ("etc/initramfs-tools/hooks/bootstead", 0o755, include_str!("files/initramfs-hook")),
     ("etc/initramfs-tools/conf.d/bootstead", 0o644, "MODULES=list\n"),
-    ("etc/default/grub.d/bootstead.cfg", 0o644, include_str!("files/default-grub.cfg")),
+    ("etc/default/grub.d/10-console.cfg", 0o644, include_str!("files/default-grub.cfg")),
 ];
 
 /// Builds `root.json` and `root.img` of `image` into `out`, with `packages` of the site's roles beside its own.
@@ -136,7 +133,12 @@ fn bootstrap(image: &Image, root: &Root, packages: &[String], work: &Path, ids: 
     arguments.extend(exclude.map(|l| format!("--dpkgopt={l}")));
     arguments.extend([root.suite.clone(), "root".to_string()]);
     arguments.extend(sources(image, root, work)?);
-    run("mmdebstrap", "mmdebstrap", &arguments, work)?;
+    // In a mount and process namespace of its own: whatever happens to this program, no mount of the root's /proc,
+    // /sys or /dev stays behind for a later clean-up to walk into, and no process goes on alone.
+    let mut alone: Vec<String> =
+        ["--mount", "--pid", "--fork", "--kill-child", "mmdebstrap"].map(str::to_string).into();
+    alone.append(&mut arguments);
+    run("unshare", "util-linux mmdebstrap", &alone, work)?;
     Ok(())
 }
 
@@ -198,7 +200,6 @@ fn tidy(dir: &Path, ids: &Ids) -> Result<(), Problem> {
     for unit in ["systemd-networkd.service", "systemd-resolved.service", "ssh.service"] {
         enable(dir, "/lib/systemd/system", unit)?;
     }
-    enable(dir, "/etc/systemd/system", "bootstead-first-boot.service")?;
     make_folder(&dir.join("boot/efi"))?;
     put(dir, "boot/grub/grub.cfg", 0o644, &ids.fill(include_str!("files/grub.cfg")))?;
     disk_image::copy_grub_modules(dir)

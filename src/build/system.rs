@@ -24,7 +24,7 @@ pub fn build(out: &Path, say: Say<'_>) -> Result<Built, Problem> {
     let mut all = BTreeMap::new();
     for (name, path) in &paths {
         let bytes = fs::read(path).map_err(|e| Problem::io("read", path, &e))?;
-        all.insert(name.clone(), modinfo::read(&bytes).unwrap_or_else(ModInfo::default));
+        all.insert(name.clone(), modinfo::read(&bytes).unwrap_or_default());
     }
     let root = kernel.modules();
     let below =
