@@ -1,7 +1,7 @@
 //! Owns building the `system` image: `vmlinuz` and `initrd.img`, whose init is this program itself.
 
 use super::cpio::Archive;
-use super::modinfo::{self, ModInfo};
+use super::modinfo;
 use super::{Built, Say, kernel};
 use crate::base::Arch;
 use crate::problem::Problem;
