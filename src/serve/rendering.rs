@@ -4,7 +4,7 @@ use super::hub::World;
 use super::shared::Renders;
 use crate::api::Orders;
 use crate::base::Secret;
-use crate::boot::answers;
+use crate::boot::{answers, orders};
 use crate::kickstart::Answer;
 use crate::problem::Problem;
 use crate::site::Node;
@@ -25,7 +25,7 @@ impl Renders for Rendering {
     ) -> Result<Vec<Answer>, Problem> {
         answers::answers(&world.site, &world.catalog, node, token)
     }
-    fn orders(&self, _: &World, node: &Node, _: u32, _: &Secret) -> Result<Orders, Problem> {
-        Err(Problem::fault(format!("there are no orders of the fast lane for {} yet", node.name)))
+    fn orders(&self, world: &World, node: &Node, arming: u32, token: &Secret) -> Result<Orders, Problem> {
+        orders::orders(&world.site, &world.catalog, node, token, arming)
     }
 }

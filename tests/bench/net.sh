@@ -1,0 +1,115 @@
+# Owns what the TFTP and HTTP benches share: two namespaces and a cable, a site with one image, the generator.
+# Sourced after `work`, `ns_s`, `ns_c` are set; leaves `binary`, `fetch`, `measure` and the function `play`.
+target=target/x86_64-unknown-linux-gnu/release
+binary=$PWD/$target/bootstead
+rm -rf "$work"
+mkdir -p "$work/site/.bootstead/images" "$work/tree/images" "$work/www"
+cargo build --quiet --locked --release --bench fetch --target x86_64-unknown-linux-gnu
+fetch=$(find $target/deps -name 'fetch-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+
+finish() {
+  local ns pid
+  for ns in "$ns_s" "$ns_c"; do
+    for pid in $(ip netns pids "$ns" 2>/dev/null); do kill "$pid" 2>/dev/null || true; done
+  done
+  sleep 0.5
+  ip netns del "$ns_s" 2>/dev/null || true
+  ip netns del "$ns_c" 2>/dev/null || true
+}
+trap finish EXIT
+finish
+ip netns add "$ns_s"
+ip netns add "$ns_c"
+ip link add "$ns_s" netns "$ns_s" type veth peer name "$ns_c" netns "$ns_c"
+ip -n "$ns_s" link set lo up
+ip -n "$ns_s" address add 10.79.0.1/16 dev "$ns_s"
+ip -n "$ns_s" link set "$ns_s" up
+ip -n "$ns_c" address add 10.79.0.2/16 dev "$ns_c"
+ip -n "$ns_c" link set "$ns_c" up
+
+# shelve FOLDER NAME SOURCE...: puts files onto Bootstead's shelf, as published ones.
+shelve() {
+  python3 - "$work/site/.bootstead/images" "$@" <<'EOP'
+import hashlib, json, os, sys
+shelf, folder, *files = sys.argv[1:]
+os.makedirs(f"{shelf}/{folder}")
+manifest = {"format": 1, "origin": {"made by": "bench"}, "files": {}, "stored": {}}
+for source in files:
+    name = os.path.basename(source)
+    to = f"{shelf}/{folder}/{name}"
+    os.link(source, to)
+    digest = hashlib.sha256(open(to, "rb").read()).hexdigest()
+    info = os.stat(to)
+    manifest["stored"][name] = {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": digest}
+    manifest["files"][name] = {"size": info.st_size, "sha256": digest, "at": name}
+json.dump(manifest, open(f"{shelf}/{folder}/manifest.json", "w"))
+EOP
+}
+
+cat >"$work/site/site.toml" <<'EOT'
+[site]
+name = "bench"
+domain = "bench.example"
+[server]
+address = "10.79.0.1"
+provisioning = "provisioning"
+dhcp = "off"
+[network.provisioning]
+cidr = "10.79.0.0/16"
+[role.compute]
+profile = "compute"
+image = "bench"
+name = "compute-{n:04}"
+disk = { min_gib = 10 }
+addresses.provisioning = "10.79.16.1-10.79.47.254"
+[[node]]
+mac = "52:54:00:00:00:01"
+role = "compute"
+EOT
+cat >"$work/tree/images/bench.toml" <<'EOT'
+summary = "bench"
+family = "el9"
+version = "9"
+arch = "amd64"
+kernel = "bulk"
+initrd = []
+EOT
+
+# play WHO PIDS... -- COMMAND...: prints "WHO" with what the clients felt and what the servers cost.
+play() {
+  local who=$1 pids=()
+  shift
+  while [ "$1" != -- ]; do pids+=("$1"); shift; done
+  shift
+  exec 7> >(python3 tests/bench/measure.py "${pids[@]}" >"$work/cost")
+  local measure=$!
+  sleep 0.3
+  ip netns exec "$ns_c" "$@" >"$work/felt" || true
+  exec 7>&-
+  wait $measure || true
+  echo "$who $(tr '\n' ' ' <"$work/felt") $(cat "$work/cost")"
+}
+
+ours() { # starts Bootstead; its pid in `pid`
+  rm -rf "$work/site/.bootstead/"{journal*,lock,control.sock}
+  ip netns exec "$ns_s" "$binary" --site "$work/site/site.toml" --tree "$work/tree" serve --no-dhcp >"$work/serve.log" 2>&1 &
+  pid=$!
+  until [ -S "$work/site/.bootstead/control.sock" ]; do sleep 0.02; kill -0 $pid || { cat "$work/serve.log" >&2; exit 1; }; done
+}
+
+# table FILE FIRST UNIT...: medians per server, ratios to FIRST.
+table() {
+  python3 - "$@" <<'EOP'
+import re, statistics, sys
+rows, first = {}, sys.argv[2]
+for line in open(sys.argv[1]):
+    who, rest = line.split(" ", 1)
+    rows.setdefault(who, []).append({k: float(v) for k, v in re.findall(r"(\w+)=([0-9.]+)", rest)})
+keys = sys.argv[3:]
+med = {w: {k: statistics.median(r.get(k, 0) for r in rs) for k in keys} for w, rs in rows.items()}
+print("  " + "server".ljust(22) + "".join(k.rjust(22) for k in keys) + f"   (median of {len(rows[first])}; ratio to {first})")
+for who, m in med.items():
+    cells = (f"{m[k]:.2f}" + (f" ({m[k] / med[first][k]:.2f})" if med[first][k] else "") for k in keys)
+    print("  " + who.ljust(22) + "".join(c.rjust(22) for c in cells))
+EOP
+}
