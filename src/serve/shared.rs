@@ -9,6 +9,7 @@ use super::tally::Tally;
 use crate::api::Orders;
 use crate::base::secret::SiteKey;
 use crate::base::{Mac, Secret, Timestamp};
+use crate::boot::decide::identity;
 use crate::kickstart::Answer;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
@@ -106,15 +107,19 @@ impl Shared {
         self.supply.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Which machine has `address`: by its lease, by the site file, by its last lease.
+    /// Which machine has `address`: by its lease, by the site file, by its last lease. Its identity, whichever of
+    /// its ports has the lease.
     pub fn who(&self, address: IpAddr) -> Option<Mac> {
         let IpAddr::V4(address) = address else { return None };
         let supply = self.supply();
-        let ledger = self.hub.ledger();
-        ledger
-            .holder(address, self.clock.now())
-            .or_else(|| supply.people.get(&address).copied())
-            .or_else(|| ledger.last_holder(address))
+        let mac = {
+            let ledger = self.hub.ledger();
+            ledger
+                .holder(address, self.clock.now())
+                .or_else(|| supply.people.get(&address).copied())
+                .or_else(|| ledger.last_holder(address))
+        }?;
+        Some(identity(&self.hub.world().site, mac))
     }
 
     /// Shows a refusal on the node's timeline, the same one at most once a minute.

@@ -1,0 +1,286 @@
+//! `bootstead serve` as a process: killed at any moment it loses nothing that was answered; a second copy, a taken
+//! port and a broken site file are one clear sentence each.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod serving;
+
+use bootstead::base::Mac;
+use serving::*;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const NODES: u8 = 40;
+
+fn mac(n: u8) -> Mac {
+    Mac([0x52, 0x54, 0, 0, 0, n])
+}
+
+/// A site in a folder, with an image on its shelf.
+struct Place {
+    dir: Scratch,
+    http: SocketAddr,
+    ports: [String; 3],
+}
+
+impl Place {
+    fn new(nodes: usize) -> Place {
+        let dir = Scratch::new();
+        let state = dir.0.join(".bootstead");
+        publish_image(&state.join("images"), "tiny", &[("linux", b"k"), ("initrd.gz", b"i")]);
+        let tree = dir.0.join("tree/images");
+        std::fs::create_dir_all(&tree).unwrap();
+        let image = "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"linux\"\n\
+                     initrd = [\"initrd.gz\"]\ntree = \"os\"\n";
+        std::fs::write(tree.join("tiny.toml"), image).unwrap();
+        let ports = [free_port(), free_port(), free_port()];
+        let place = Place {
+            http: SocketAddr::from(([127, 0, 0, 1], ports[0])),
+            ports: ports.map(|p| p.to_string()),
+            dir,
+        };
+        place.write_site("");
+        let rows: String =
+            (1..=nodes).map(|n| format!("52:54:00:00:{:02x}:{:02x},compute\n", n >> 8, n & 255)).collect();
+        std::fs::write(place.dir.0.join("nodes.csv"), format!("mac,role\n{rows}")).unwrap();
+        place
+    }
+
+    fn write_site(&self, more: &str) {
+        let text = format!(
+            "[site]\nname = \"test\"\ndomain = \"test.example\"\n[server]\naddress = \"10.79.0.1\"\n\
+             provisioning = \"provisioning\"\n[network.provisioning]\ncidr = \"10.79.0.0/16\"\n\
+             [role.compute]\nprofile = \"compute\"\nimage = \"tiny\"\nname = \"compute-{{n:04}}\"\n\
+             disk = {{ min_gib = 10 }}\naddresses.provisioning = \"10.79.16.1-10.79.47.254\"\n{more}"
+        );
+        std::fs::write(self.dir.0.join("site.toml"), text).unwrap();
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bootstead"));
+        command.current_dir(&self.dir.0).args(["--tree", "tree"]).args(words).env_remove("RUST_LOG");
+        command
+    }
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+    fn serve(&self) -> Command {
+        let [http, tftp, syslog] = &self.ports;
+        self.command(&[
+            "serve",
+            "--no-dhcp",
+            "--listen",
+            "127.0.0.1",
+            "--http-port",
+            http,
+            "--tftp-port",
+            tftp,
+            "--syslog-port",
+            syslog,
+        ])
+    }
+    fn socket(&self) -> PathBuf {
+        self.dir.0.join(".bootstead/control.sock")
+    }
+    /// Starts the server and waits until it answers; how long that took.
+    fn start(&self) -> (Served, Duration) {
+        let began = Instant::now();
+        let log = std::fs::File::create(self.dir.0.join("log")).unwrap();
+        let child = self.serve().stderr(log).stdout(Stdio::null()).spawn().unwrap();
+        let mut served = Served(child);
+        while UnixStream::connect(self.socket()).is_err() {
+            if let Some(status) = served.0.try_wait().unwrap() {
+                panic!("serve ended: {status}\n{}", self.log());
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "it does not come up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (served, began.elapsed())
+    }
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.0.join("log")).unwrap_or_default()
+    }
+    fn board(&self) -> serde_json::Value {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        ask(&mut stream, "GET", "/v1/board", &[], "").json()
+    }
+    fn operate(&self, path: &str) -> Got {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        ask(&mut stream, "POST", path, &[], "{}")
+    }
+    fn token(&self, mac: Mac) -> String {
+        let key = bootstead::secrets::load_or_make(&self.dir.0.join(".bootstead")).unwrap();
+        key.token(mac, 1).reveal().to_string()
+    }
+}
+
+/// A server that does not outlive its test.
+struct Served(Child);
+
+impl Served {
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+    fn wait(mut self) -> std::process::ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One request on a connection of its own; `None` where the server died in the middle.
+fn try_get(http: SocketAddr, path: &str) -> Option<u16> {
+    use std::io::{Read, Write};
+    let mut stream = TcpStream::connect_timeout(&http, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .ok()?;
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).ok()?;
+    // Only a whole answer counts as answered.
+    let text = String::from_utf8_lossy(&all);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let len: usize = head.lines().find_map(|l| l.strip_prefix("content-length: "))?.parse().ok()?;
+    (body.len() >= len).then(|| head.split(' ').nth(1)?.parse().ok())?
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_nothing_that_was_answered() {
+    let place = Place::new(usize::from(NODES));
+    let (first, _) = place.start();
+    for n in 1..=NODES {
+        let got = place.operate(&format!("/v1/nodes/compute-{n:04}/arm"));
+        assert_eq!(got.status, 200, "{}", got.text());
+    }
+    let mut server = first;
+    let began: Arc<Mutex<BTreeSet<u8>>> = Arc::default();
+    for round in 0..4u8 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..4u8)
+            .map(|lane| {
+                let (http, stop, began) = (place.http, stop.clone(), began.clone());
+                let mine: Vec<(u8, String, String)> = (1..=NODES)
+                    .filter(|n| n % 4 == lane && n % 5 <= round)
+                    .map(|n| {
+                        let hyphens = mac(n).hyphens();
+                        let script = format!("/boot.ipxe?mac={hyphens}&platform=efi&arch=x86_64");
+                        (n, script, format!("/a/{hyphens}/{}/ks.cfg", place.token(mac(n))))
+                    })
+                    .collect();
+                std::thread::spawn(move || {
+                    for (n, script, ks) in mine {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let _ = try_get(http, &script);
+                        if try_get(http, &ks) == Some(200) {
+                            began.lock().unwrap().insert(n);
+                        }
+                    }
+                })
+            })
+            .collect();
+        // In the middle of things: some have their answers, others are just getting them.
+        let before = began.lock().unwrap().len();
+        let since = Instant::now();
+        while began.lock().unwrap().len() < before + 2 && since.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 7));
+        server.signal(nix::sys::signal::Signal::SIGKILL);
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|c| c.join().unwrap());
+        server.wait();
+        let (next, _) = place.start();
+        server = next;
+        let board = place.board();
+        for n in began.lock().unwrap().iter() {
+            let phase = &board["nodes"][usize::from(*n) - 1]["phase"];
+            assert_eq!(phase, "installing", "round {round}: node {n} had its answers");
+        }
+        // Whoever had not: still armed or booting, once; never twice.
+        for row in board["nodes"].as_array().unwrap() {
+            assert_eq!(row["arming"], 1, "{row}");
+        }
+    }
+    let answered = began.lock().unwrap().len();
+    assert!(
+        (4..usize::from(NODES)).contains(&answered),
+        "{answered} were answered before a kill: {}",
+        place.log()
+    );
+    let board = place.board();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success(), "{}", place.log());
+    assert!(!place.socket().exists());
+    let (_again, _) = place.start();
+    assert_eq!(place.board()["nodes"], board["nodes"]);
+}
+
+#[test]
+fn a_second_copy_a_taken_port_and_a_broken_site_are_one_sentence_each() {
+    let place = Place::new(3);
+    let (server, _) = place.start();
+    let second = place.serve().output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(3), "{said}");
+    assert!(said.contains("another bootstead already works on the state folder"), "{said}");
+
+    let other = place.serve().args(["--state", "other"]).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert_eq!(other.status.code(), Some(3), "{said}");
+    let holder = format!("process {} (bootstead) holds this port", server.0.id());
+    for what in ["HTTP", "TFTP", "syslog"] {
+        let line = said.lines().find(|l| l.contains(&format!("cannot serve {what}"))).unwrap_or_default();
+        assert!(line.contains(&holder), "{what}: {said}");
+    }
+
+    // A broken site file does not stop what runs; a mended one is taken up.
+    place.write_site("[role.compute.nonsense]\n");
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for(|| place.log().contains("the old one goes on"));
+    assert_eq!(try_get(place.http, "/autoexec.ipxe"), Some(200));
+    place.write_site("[[node]]\nmac = \"52:54:00:99:00:01\"\nrole = \"compute\"\n");
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    wait_for(|| place.log().contains("1 added"));
+    assert_eq!(place.board()["nodes"].as_array().unwrap().len(), 4);
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success());
+
+    let missing = place.command(&["serve", "--no-dhcp"]).output().unwrap();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(3), "{said}");
+    assert!(said.contains("does not have the address 10.79.0.1"), "{said}");
+    let checked = place.run(&["check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn it_serves_512_nodes_soon_after_its_start() {
+    let place = Place::new(512);
+    let (_server, took) = place.start();
+    assert_eq!(place.board()["nodes"].as_array().unwrap().len(), 512);
+    // A release build on a quiet machine takes a few hundredths; this is a debug build beside other tests.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+fn wait_for(what: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !what() {
+        assert!(began.elapsed() < Duration::from_secs(10), "waited in vain");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
