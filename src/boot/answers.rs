@@ -84,11 +84,9 @@ pub fn install_script(
 
 /// What a machine that is not installed now reads on its screen: who refused, why, and what to type.
 pub fn refusal(site: &Site, node: Option<&Node>, mac: Mac, why: &Why) -> Vec<String> {
-    let who = node.map_or(String::new(), |n| format!("{} ", n.name));
-    let mut out = vec![
-        format!("Bootstead at {} ({}): {who}{mac}", site.name, site.server.address),
-        format!("nothing is installed here: {why}"),
-    ];
+    let who = node.map_or(mac.to_string(), |n| format!("{} ({mac})", n.name));
+    let mut out =
+        vec![format!("Bootstead at {}: {who}", site.name), format!("nothing is installed here: {why}")];
     let command = |what: &str, verb: &str, n: &Node| format!("{what}: bootstead {verb} {}", n.name);
     out.extend(match (why, node) {
         (_, None) => Some("to use it, add its MAC address to the site file".to_string()),

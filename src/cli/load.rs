@@ -13,7 +13,6 @@ pub const PLACEHOLDER: &str = "TOKEN-OF-THE-INSTALLATION";
 
 /// What a command works on.
 pub struct Loaded {
-    #[expect(dead_code, reason = "serve keeps a snapshot of it")]
     pub files: Files,
     pub site: Site,
     pub catalog: Catalog,

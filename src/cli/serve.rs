@@ -41,6 +41,10 @@ pub fn run(g: &Globals, args: ServeArgs) -> Result<Exit, Problems> {
     let globals = g.clone();
     let read: Load = Arc::new(move || {
         let loaded = load(&globals)?;
+        // For `diff`: what is in use from here on. Serving does not depend on it.
+        if let Err(problem) = crate::disk::keep_site(&globals.state_dir(), &loaded.files) {
+            tracing::warn!("{problem}");
+        }
         let (shelf, stock, problems) = Shelf::open(&globals.images_dir());
         // A damaged image is left out and named; the others are served.
         for problem in loaded.warnings.0.iter().chain(&problems) {

@@ -6,6 +6,7 @@ use super::routes::Asked;
 use super::shared::Shared;
 use crate::base::time::span;
 use crate::base::{Arch, ClientArch, Firmware, Mac};
+use crate::boot::answers::refusal;
 use crate::boot::decide::identity;
 use crate::boot::{Ask, Decision, Orders, Stage, decide, script};
 use crate::lifecycle::{Event, What, Wire};
@@ -90,7 +91,11 @@ fn script_for(
             Ok(Script::new(format!("script: install ({})", decision.why), text))
         }
         (Orders::Wait { tries }, _) if tried < *tries => {
-            let text = script::wait(&lines(world, node, ask.mac, decision), &world.site.url(), tried + 1);
+            let text = script::wait(
+                &refusal(&world.site, node, ask.mac, &decision.why),
+                &world.site.url(),
+                tried + 1,
+            );
             Ok(Script::new(format!("script: wait ({})", decision.why), text))
         }
         (Orders::LocalDisk | Orders::Wait { .. } | Orders::None | Orders::Install { .. }, _) => {
@@ -109,31 +114,6 @@ fn other_holder(shared: &Shared, asked: &Asked, world: &World, node: &Node) -> O
         return None;
     }
     Some(world.site.node_by_mac(holder).map_or(holder.to_string(), |n| n.name.clone()))
-}
-
-/// What a machine that gets nothing shows at its console.
-fn lines(world: &World, node: Option<&Node>, mac: Mac, decision: &Decision) -> Vec<String> {
-    let mut out = Vec::new();
-    match node {
-        Some(node) => out.push(format!("Bootstead at {}: {} ({mac})", world.site.name, node.name)),
-        None => out.push(format!("Bootstead at {}: {mac}", world.site.name)),
-    }
-    out.push(format!("nothing is installed here: {}", decision.why));
-    let state_what = match (&decision.why, node) {
-        (crate::boot::Why::NotArmed, Some(node)) => {
-            format!("to install it, type on the server: bootstead node arm {}", node.name)
-        }
-        (crate::boot::Why::Failed { .. }, Some(node)) => {
-            format!("look at it with: bootstead events --node {}", node.name)
-        }
-        (crate::boot::Why::Held { .. }, Some(node)) => {
-            format!("to go on, type on the server: bootstead node release {}", node.name)
-        }
-        (_, None) => "to use it, add its MAC address to the site file".to_string(),
-        _ => return out,
-    };
-    out.push(state_what);
-    out
 }
 
 /// Which machine asks: as iPXE says, else as its firmware said by DHCP.

@@ -36,11 +36,11 @@ CSV may use commas, semicolons or tabs, and lines that begin with `#` are commen
 a column of MAC addresses counts. A cell that looks like a number loses digits in spreadsheets: format the column as text.
 ";
 
-/// The tables in reading order: heading, name of the type in the schema (empty: the top).
+/// The tables in reading order: heading; name of the type in the schema, or a path in it (empty: the top).
 const TABLES: &[(&str, &str)] = &[
     ("The file's tables", ""),
-    ("`[site]`", "SiteTable"),
-    ("`[server]`", "ServerTable"),
+    ("`[site]`", "/properties/site"),
+    ("`[server]`", "/properties/server"),
     ("`[access]`", "AccessTable"),
     ("`[network.NAME]`", "NetworkTable"),
     ("`[role.NAME]`", "RoleTable"),
@@ -58,6 +58,7 @@ pub fn reference() -> String {
     for (heading, name) in TABLES {
         let table = match *name {
             "" => Some(schema()),
+            name if name.starts_with('/') => schema().pointer(name).map(resolve),
             name => schema().pointer(&format!("/$defs/{name}")),
         };
         let Some(table) = table else { continue };

@@ -228,7 +228,7 @@ pub struct RoleTable {
     /// The operating system: an image (see `bootstead tree`).
     #[schemars(required)]
     pub image: Option<Text>,
-    /// `installer`: the distribution's own. `fast`: Bootstead writes a prepared root. Default: `installer`.
+    /// Who writes the operating system. Default: `installer`.
     pub lane: Option<At<Lane>>,
     /// How nodes are named: `{n}` is the node's number from 1, `{n:02}` the same with two digits.
     /// Default: `ROLE-{n:02}`.
