@@ -74,7 +74,7 @@ pub struct Orders {
     pub role: String,
     pub arming: u32,
     /// The rule for the one disk to write.
-    pub disk: crate::site::DiskRule,
+    pub disk: crate::base::DiskRule,
     /// Serial numbers of disks whose present content may be erased.
     pub erase: Vec<String>,
     /// URL of the root disk image's manifest.

@@ -6,10 +6,10 @@
 //! - [`base`]      values with one spelling: MAC, architecture, networks, digests, secrets, times
 //! - [`tree`]      the three folders of data (profiles, kickstart, images), embedded and overlaid; strict templates
 //! - [`images`]    images/*.toml → [`images::Image`]; what lies on the shelf
-//! - [`kickstart`] kickstart/*.j2 → [`kickstart::Family`]: header, context, render, lint
 //! - [`profiles`]  profiles/*/role.toml → [`profiles::Profile`]
-//! - [`site`]      site.toml + nodes.csv + tree → [`site::Site`], or every problem at once
+//! - [`kickstart`] kickstart/*.j2 → [`kickstart::Family`]: header, context, render, lint
 //! - [`lifecycle`] a node's life: state, event, step, patience, ledger
+//! - [`site`]      site.toml + nodes.csv + tree → [`site::Site`], or every problem at once
 //! - [`api`]       every HTTP route by name; report types
 //! - [`boot`]      who asks and what it gets: the boot decision, scripts, addresses
 //! - [`dhcp`]      DHCP in bytes: packet → ask, decision → packet

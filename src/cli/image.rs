@@ -37,7 +37,10 @@ enum Verb {
     /// What is described and what lies ready
     List,
     /// Remove an image, and what was begun of it
-    Remove { name: String },
+    Remove {
+        /// The image
+        name: String,
+    },
 }
 
 pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {

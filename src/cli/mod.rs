@@ -99,9 +99,15 @@ pub enum Command {
     /// Arm, hold, release, forget, assign nodes
     Node(node::NodeArgs),
     /// Write shell completions
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Write the manual pages into a folder
-    Man { dir: PathBuf },
+    Man {
+        /// The folder; it must exist
+        dir: PathBuf,
+    },
 }
 
 /// Parses the arguments, runs the command, prints its problems, returns its exit code.

@@ -2,8 +2,8 @@
 //!
 //! Texts are texts: templates quote them with the filters `ks`, `sh`, `preseed`, `yaml`, `json`.
 
+use crate::base::{DataDisk, DiskRule};
 use crate::profiles::{Selinux, Volume};
-use crate::site::{DataDisk, DiskRule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

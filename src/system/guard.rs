@@ -1,8 +1,7 @@
 //! Owns the disk guard (invariant 8): a rule names exactly one disk, or nothing is written. Pure.
 
 use super::facts::Disk;
-use crate::site::DiskRule;
-use crate::site::model::Pick;
+use crate::base::{DiskRule, Pick};
 
 /// Why no disk is written, and what to do: sentences for the console and the report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

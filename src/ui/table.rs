@@ -66,9 +66,13 @@ fn headline(board: &Board, style: &Style) -> Vec<String> {
         )),
         Some(s) => {
             let text = format!(
-                "serving {} on {} for {}{dot}DHCP {}, {} answered, {} ignored{dot}TFTP {}{dot}HTTP {} ({} now){dot}{} sent",
+                "serving {}{} for {}{dot}DHCP {}, {} answered, {} ignored{dot}TFTP {}{dot}HTTP {} ({} now){dot}{} sent",
                 s.url,
-                s.interfaces.join(", "),
+                if s.interfaces.is_empty() {
+                    String::new()
+                } else {
+                    format!(" on {}", s.interfaces.join(", "))
+                },
                 span(board.now.since(s.since)),
                 s.dhcp,
                 s.counters.dhcp_answered,
