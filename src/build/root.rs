@@ -22,7 +22,7 @@ const PACKAGES: [&str; 22] = [
     "zstd",
     "systemd-sysv",
     "systemd-resolved",
-    "systemd-timesyncd",
+    "chrony",
     "udev",
     "dbus",
     "openssh-server",

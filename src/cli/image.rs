@@ -29,6 +29,14 @@ enum Verb {
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
     },
+    /// Build the fast lane's own system, or the prepared root of an image (root)
+    Build {
+        /// `system`, or an image with a [root], for example debian12
+        name: String,
+        /// A further Debian package for the prepared root (may be repeated)
+        #[arg(long, value_name = "PACKAGE")]
+        include: Vec<String>,
+    },
     /// Re-read every byte and compare it with what was verified
     Verify {
         /// Only this image (or `loaders`)
@@ -47,6 +55,10 @@ pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
     let dir = g.images_dir();
     match args.verb {
         Verb::Fetch { name, mirror, include } => fetch_one(g, &dir, &name, mirror, include),
+        Verb::Build { name, include } => {
+            let tree = super::load::tree(g)?;
+            super::build::run(g, &dir, &tree, &described(&tree, &name)?, include)
+        }
         Verb::Verify { name } => verify_some(&dir, name),
         Verb::List => list(g, &dir),
         Verb::Remove { name } => remove(&dir, &name),

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 2 the operator's input, 3 the environment, 70 a fault of ours.
 
 mod assign;
+mod build;
 mod diff;
 mod doctor;
 mod events;
