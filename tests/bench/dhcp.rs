@@ -1,21 +1,12 @@
-//! Owns the DHCP bench's tools: `burst` plays N machines that ask in the same instant, through a relay as perfdhcp
-//! does; `serve` runs this crate's DHCP server alone, on a real journal, so that it can be measured beside others.
+//! Owns the DHCP bench's crowd: N machines that ask in the same instant, through a relay as perfdhcp does, and what
+//! they felt. Which server answers is the caller's affair.
 //!
-//! burst SERVER OWN-ADDRESS MACHINES ROUNDS    prints: done=N p50_ms=N p99_ms=N all_ms=N retransmits=N naks=N
-//! serve INTERFACE ADDRESS STATE-FOLDER NODES  serves 10.79.0.0/16 until killed; NODES machines are the site's own
+//! burst SERVER OWN-ADDRESS MACHINES ROUNDS    prints per round:
+//! done=N p50_ms=N p99_ms=N all_ms=N retransmits=N naks=N
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench tool, not the product")]
 
-use bootstead::base::{Cidr, IpRange, Mac, Sha256};
-use bootstead::images::Stock;
-use bootstead::serve::clock::Clock;
-use bootstead::serve::dhcp::Dhcp;
-use bootstead::serve::hub::{Hub, World};
-use bootstead::site::*;
-use bootstead::store::sqlite::Sqlite;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -26,9 +17,6 @@ fn main() {
             for round in 0..rounds.parse().unwrap() {
                 burst(server.parse().unwrap(), own.parse().unwrap(), machines.parse().unwrap(), round);
             }
-        }
-        ["serve", interface, address, state, nodes] => {
-            serve(interface, address.parse().unwrap(), state, nodes.parse().unwrap());
         }
         // `cargo bench` without arguments runs every bench; this one needs servers to ask.
         _ => eprintln!("dhcp: run tests/bench/dhcp.sh, which starts the servers"),
@@ -155,89 +143,4 @@ fn option(packet: &[u8], code: u8) -> Option<&[u8]> {
         }
     }
     None
-}
-
-fn serve(interface: &str, address: Ipv4Addr, state: &str, nodes: u32) {
-    let network = Network {
-        name: "prov".into(),
-        cidr: Cidr::parse("10.79.0.0/16").unwrap(),
-        vlan: None,
-        mtu: None,
-        gateway: Some(address),
-        dns: vec![address],
-        ntp: vec![],
-        pool: Some(IpRange::parse("10.79.64.1-10.79.255.254").unwrap()),
-    };
-    let nodes: Vec<Node> = (0..nodes)
-        .map(|n| Node {
-            name: format!("n{n:04}"),
-            number: n + 1,
-            role: "compute".into(),
-            macs: vec![Mac(mac(n))],
-            addresses: BTreeMap::from([("prov".to_string(), Ipv4Addr::from(0x0a4f_1000 + n))]),
-            disk: None,
-            erase: vec![],
-            vars: BTreeMap::new(),
-        })
-        .collect();
-    let role = Role {
-        name: "compute".into(),
-        profile: "compute".into(),
-        image: "none".into(),
-        lane: Default::default(),
-        naming: "n{n:04}".into(),
-        ranges: BTreeMap::new(),
-        links: vec![],
-        disk: None,
-        data_disks: vec![],
-        packages: vec![],
-        kernel_args: String::new(),
-        vars: BTreeMap::new(),
-    };
-    let site = Site {
-        name: "bench".into(),
-        domain: "bench.example".into(),
-        timezone: "UTC".into(),
-        language: "C".into(),
-        keyboard: "us".into(),
-        server: Server {
-            interfaces: vec![interface.into()],
-            address,
-            http_port: 80,
-            provisioning: "prov".into(),
-            dhcp: DhcpMode::Full,
-            discover: true,
-            tolerate: vec![],
-            lease_secs: 3600,
-        },
-        access: Access { user: None, password_hash: None, ssh_keys: vec![] },
-        networks: BTreeMap::from([("prov".to_string(), network)]),
-        roles: BTreeMap::from([("compute".to_string(), role)]),
-        vips: BTreeMap::new(),
-        nodes,
-        vars: BTreeMap::new(),
-        digest: Sha256::of(b"bench"),
-        by_mac: BTreeMap::new(),
-    }
-    .indexed();
-    let tree = bootstead::tree::Tree::embedded();
-    let catalog = Arc::new(Catalog::read(&tree).unwrap());
-    let store = Sqlite::open(std::path::Path::new(state)).unwrap();
-    let hub = Arc::new(Hub::new(Box::new(store), World { site, catalog, stock: Stock::default() }).unwrap());
-    let started = Instant::now();
-    let mut dhcp = Dhcp::bind(hub, Clock::system()).unwrap_or_else(|p| panic!("{p}"));
-    if let Err(p) = dhcp.survey() {
-        println!("{p}");
-        std::process::exit(p.exit as i32);
-    }
-    let running = dhcp.start().unwrap();
-    println!("serving after {:?}: {}", started.elapsed(), running.shared.said());
-    let mut told = Vec::new();
-    loop {
-        std::thread::sleep(Duration::from_millis(500));
-        if running.shared.troubles() != told {
-            told = running.shared.troubles();
-            println!("trouble: {told:?}");
-        }
-    }
 }

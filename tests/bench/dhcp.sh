@@ -1,0 +1,157 @@
+#!/usr/bin/env bash
+# Owns the DHCP bench: a burst of 512 machines, and perfdhcp as fast as it can, against Bootstead, Kea and dnsmasq, in
+# one network and one run; prints the ratios to Kea. Every ACK of Bootstead is on disk before it leaves; Kea's are not.
+# Usage: dhcp.sh [ROUNDS]       needs root, `make build`, kea-dhcp4-server, dnsmasq and perfdhcp
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+rounds=${1:-3} machines=512
+binary=${BOOTSTEAD:-$PWD/target/x86_64-unknown-linux-gnu/release/bootstead}
+work=$PWD/.work/bench-dhcp
+ns_s=bs-dhcp-s ns_c=bs-dhcp-c
+rm -rf "$work"
+mkdir -p "$work/site" "$work/tree/images"
+cargo build --quiet --locked --release --bench dhcp --target x86_64-unknown-linux-gnu
+crowd=$(find target/x86_64-unknown-linux-gnu/release/deps -name 'dhcp-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+
+finish() {
+  local ns pid
+  for ns in $ns_s $ns_c; do
+    for pid in $(ip netns pids $ns 2>/dev/null); do kill -9 "$pid" 2>/dev/null || true; done
+  done
+  sleep 0.3
+  ip netns del $ns_s 2>/dev/null || true
+  ip netns del $ns_c 2>/dev/null || true
+}
+trap finish EXIT
+finish
+ip netns add $ns_s
+ip netns add $ns_c
+ip link add dhcp-s netns $ns_s type veth peer name dhcp-c netns $ns_c
+for pair in "$ns_s dhcp-s 10.79.0.1" "$ns_c dhcp-c 10.79.0.2"; do
+  read -r ns dev address <<<"$pair"
+  ip -n $ns link set lo up
+  ip -n $ns address add "$address/16" dev "$dev"
+  ip -n $ns link set "$dev" up
+done
+
+# The same for all: a pool of 48 k addresses, machines that nobody has heard of before.
+printf 'summary = "bench"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "k"\ninitrd = ["i"]\n' >"$work/tree/images/bench.toml"
+cat >"$work/site/site.toml" <<EOP
+[site]
+name = "bench"
+domain = "bench.example"
+[server]
+address = "10.79.0.1"
+provisioning = "provisioning"
+discover = true
+[network.provisioning]
+cidr = "10.79.0.0/16"
+gateway = "10.79.0.1"
+pool = "10.79.64.1-10.79.255.250"
+[role.compute]
+profile = "compute"
+image = "bench"
+name = "compute-{n:04}"
+disk = { min_gib = 10 }
+addresses.provisioning = "10.79.16.1-10.79.16.64"
+EOP
+printf 'mac,role\n52:54:00:00:00:01,compute\n' >"$work/site/nodes.csv"
+cat >"$work/kea.json" <<EOP
+{ "Dhcp4": {
+  "interfaces-config": { "interfaces": [ "dhcp-s" ], "dhcp-socket-type": "udp" },
+  "lease-database": { "type": "memfile", "persist": true, "name": "$work/kea-leases.csv", "lfc-interval": 0 },
+  "multi-threading": { "enable-multi-threading": true, "thread-pool-size": 2 },
+  "valid-lifetime": 3600,
+  "subnet4": [ { "subnet": "10.79.0.0/16", "pools": [ { "pool": "10.79.64.1-10.79.255.250" } ],
+    "option-data": [ { "name": "routers", "data": "10.79.0.1" } ],
+    "next-server": "10.79.0.1", "boot-file-name": "undionly.kpxe" } ],
+  "loggers": [ { "name": "kea-dhcp4", "severity": "ERROR", "output_options": [ { "output": "$work/kea.log" } ] } ] } }
+EOP
+
+start() { # start SERVER: sets pid
+  case $1 in
+    bootstead)
+      rm -rf "$work/site/.bootstead"
+      ip netns exec $ns_s "$binary" --site "$work/site/site.toml" --tree "$work/tree" serve >"$work/bootstead.log" 2>&1 &
+      pid=$!
+      for _ in $(seq 1 150); do grep -q "DHCP: full on" "$work/bootstead.log" && return; sleep 0.1; done
+      cat "$work/bootstead.log" >&2; exit 1 ;;
+    kea)
+      rm -f "$work"/kea-leases.csv*
+      KEA_PIDFILE_DIR=$work KEA_LOCKFILE_DIR=$work ip netns exec $ns_s kea-dhcp4 -c "$work/kea.json" >"$work/kea.out" 2>&1 &
+      pid=$!
+      sleep 3 ;;
+    dnsmasq)
+      rm -f "$work/dnsmasq.leases"
+      ip netns exec $ns_s dnsmasq --keep-in-foreground --port=0 --conf-file=/dev/null --user=root --no-ping \
+        --interface=dhcp-s --bind-interfaces --dhcp-range=10.79.64.1,10.79.255.250,255.255.0.0,1h --dhcp-lease-max=60000 \
+        --dhcp-authoritative --dhcp-boot=undionly.kpxe --dhcp-leasefile="$work/dnsmasq.leases" >"$work/dnsmasq.log" 2>&1 &
+      pid=$!
+      sleep 1 ;;
+  esac
+  kill -0 "$pid" || { echo "bench: $1 did not start" >&2; cat "$work"/{kea.out,dnsmasq.log} >&2; exit 1; }
+}
+stop() { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
+measured() { # measured COMMAND...: its output, and the server's cost
+  exec 7> >(python3 tests/bench/measure.py "$pid" >"$work/cost")
+  local meter=$!
+  "$@"
+  exec 7>&-
+  wait $meter || true
+  cat "$work/cost"
+}
+
+: >"$work/burst" >"$work/rate"
+for round in $(seq 1 "$rounds"); do
+  for server in kea bootstead dnsmasq; do
+    start $server
+    echo "$server $(measured ip netns exec $ns_c "$crowd" burst 10.79.0.1 10.79.0.2 $machines 1 | tr '\n' ' ')" | tee -a "$work/burst"
+    stop
+  done
+done
+for round in $(seq 1 "$rounds"); do
+  for server in kea bootstead dnsmasq; do
+    start $server
+    # 505845…: "PXEClient". Without a rate it goes as fast as it can.
+    measured ip netns exec $ns_c perfdhcp -4 -l dhcp-c -R 40000 -p 6 -o 60,505845436c69656e74 -s "$round" 10.79.0.1 >"$work/perfdhcp.$server" 2>&1 || true
+    rate=$(awk '/^Rate:/ {print $2; exit}' "$work/perfdhcp.$server")
+    cost=$(tail -n 1 "$work/perfdhcp.$server")
+    acks=$(awk '/^received packets:/ {n = $3} END {print n + 0}' "$work/perfdhcp.$server")
+    echo "$server rate=${rate:-0} acks=$acks $cost" | tee -a "$work/rate"
+    if [ $server = bootstead ]; then
+      stop
+      python3 - "$work/site/.bootstead/journal.sqlite" "$acks" <<'EOP'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+leased = db.execute("SELECT count(*) FROM event WHERE what LIKE '%\"what\":\"leased\"%'").fetchone()[0]
+print(f"bootstead journal: {leased} leases for {sys.argv[2]} ACKs that perfdhcp received")
+sys.exit(leased < int(sys.argv[2]))
+EOP
+    else
+      stop
+    fi
+  done
+done
+python3 - "$work/burst" "$work/rate" <<'EOP'
+import statistics, sys
+def table(path):
+    rows = {}
+    for line in open(path):
+        server, *fields = line.split()
+        for f in fields:
+            key, value = f.split("=")
+            rows.setdefault(server, {}).setdefault(key, []).append(float(value))
+    return {s: {k: statistics.median(v) for k, v in r.items()} for s, r in rows.items()}
+burst, rate = table(sys.argv[1]), table(sys.argv[2])
+print(f"\n{'burst of 512':12} {'done':>5} {'p50 ms':>8} {'p99 ms':>8} {'to Kea':>7} {'retransmits':>11} {'CPU ms/node':>11} {'peak MB':>8}")
+for s, r in burst.items():
+    print(f"{s:12} {r['done']:5.0f} {r['p50_ms']:8.1f} {r['p99_ms']:8.1f} {r['p99_ms'] / burst['kea']['p99_ms']:7.3f} "
+          f"{r['retransmits']:11.0f} {r['cpu_s'] * 1000 / 512:11.3f} {r['peak_mb']:8.1f}")
+print(f"\n{'perfdhcp':12} {'4-way/s':>8} {'to Kea':>7} {'CPU us each':>11} {'peak MB':>8}")
+for s, r in rate.items():
+    each = r['cpu_s'] * 1e6 / max(r['acks'], 1)
+    print(f"{s:12} {r['rate']:8.0f} {r['rate'] / max(rate['kea']['rate'], 1):7.2f} {each:11.0f} {r['peak_mb']:8.1f}")
+b, k = burst['bootstead'], burst['kea']
+print(f"\ntarget burst p99 <= 0.1 x Kea, no retransmit: {b['p99_ms'] / k['p99_ms']:.3f}, {b['retransmits']:.0f}")
+print(f"target perfdhcp >= 1.0 x Kea: {rate['bootstead']['rate'] / max(rate['kea']['rate'], 1):.2f}")
+EOP
