@@ -44,7 +44,7 @@ for _ in $(seq "$rounds"); do
   round bootstead $pid
   kill -TERM $pid
   wait $pid || true
-  ip netns exec $ns_s nginx -c "$work/nginx.conf" -g 'daemon off;' &
+  inside $ns_s nginx -c "$work/nginx.conf" -g 'daemon off;' &
   pid=$!
   sleep 0.5
   round nginx $pid

@@ -1,11 +1,15 @@
 # Owns what the TFTP and HTTP benches share: two namespaces and a cable, a site with one image, the generator.
 # Sourced after `work`, `ns_s`, `ns_c` are set; leaves `binary`, `fetch`, `measure` and the function `play`.
 target=target/x86_64-unknown-linux-gnu/release
-binary=$PWD/$target/bootstead
+# BOOTSTEAD and FETCH name other builds of the two programs.
+binary=${BOOTSTEAD:-$PWD/$target/bootstead}
 rm -rf "$work"
 mkdir -p "$work/site/.bootstead/images" "$work/tree/images" "$work/www"
-cargo build --quiet --locked --release --bench fetch --target x86_64-unknown-linux-gnu
-fetch=$(find $target/deps -name 'fetch-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+if [ -z "${FETCH:-}" ]; then
+  cargo build --quiet --locked --release --bench fetch --target x86_64-unknown-linux-gnu
+  FETCH=$(find $target/deps -name 'fetch-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+fi
+fetch=$FETCH
 
 finish() {
   local ns pid
@@ -13,8 +17,10 @@ finish() {
     for pid in $(ip netns pids "$ns" 2>/dev/null); do kill "$pid" 2>/dev/null || true; done
   done
   sleep 0.5
-  ip netns del "$ns_s" 2>/dev/null || true
-  ip netns del "$ns_c" 2>/dev/null || true
+  for ns in "$ns_s" "$ns_c"; do
+    ip netns del "$ns" 2>/dev/null || true
+    rmdir /sys/fs/cgroup{,/cpu,/cpuacct}/"$ns" 2>/dev/null || true
+  done
 }
 trap finish EXIT
 finish
@@ -26,6 +32,33 @@ ip -n "$ns_s" address add 10.79.0.1/16 dev "$ns_s"
 ip -n "$ns_s" link set "$ns_s" up
 ip -n "$ns_c" address add 10.79.0.2/16 dev "$ns_c"
 ip -n "$ns_c" link set "$ns_c" up
+
+# Servers and clients each have a control group of the same raised weight: a server of many processes gets no more
+# of a busy machine than one of one thread, and the time of children that ended counts too.
+v1=/sys/fs/cgroup/cpuacct
+for ns in "$ns_s" "$ns_c"; do
+  if [ -d $v1 ]; then
+    mkdir -p "$v1/$ns" "/sys/fs/cgroup/cpu/$ns"
+    echo 16384 >"/sys/fs/cgroup/cpu/$ns/cpu.shares"
+  else
+    echo +cpu >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir -p "/sys/fs/cgroup/$ns"
+    echo 1600 >"/sys/fs/cgroup/$ns/cpu.weight"
+  fi
+done
+inside() { # NAMESPACE COMMAND...: becomes the command, in the namespace and its control group
+  if [ -d $v1 ]; then
+    echo $BASHPID >"$v1/$1/cgroup.procs"
+    echo $BASHPID >"/sys/fs/cgroup/cpu/$1/cgroup.procs"
+  else
+    echo $BASHPID >"/sys/fs/cgroup/$1/cgroup.procs"
+  fi
+  exec ip netns exec "$@"
+}
+used() { # processor microseconds of the servers so far
+  if [ -d $v1 ]; then echo $(($(cat "$v1/$ns_s/cpuacct.usage") / 1000)); else
+    awk '/^usage_usec/ { print $2 }' "/sys/fs/cgroup/$ns_s/cpu.stat"; fi
+}
 
 # shelve FOLDER NAME SOURCE...: puts files onto Bootstead's shelf, as published ones.
 shelve() {
@@ -84,15 +117,18 @@ play() {
   exec 7> >(python3 tests/bench/measure.py "${pids[@]}" >"$work/cost")
   local measure=$!
   sleep 0.3
-  ip netns exec "$ns_c" "$@" >"$work/felt" || true
+  local before
+  before=$(used)
+  (inside "$ns_c" "$@") >"$work/felt" || echo "failed=999999" >"$work/felt"
+  local spent=$(($(used) - before))
   exec 7>&-
   wait $measure || true
-  echo "$who $(tr '\n' ' ' <"$work/felt") $(cat "$work/cost")"
+  echo "$who $(tr '\n' ' ' <"$work/felt") $(cat "$work/cost") cpu_s=$((spent / 1000000)).$(printf %06d $((spent % 1000000)))"
 }
 
 ours() { # starts Bootstead; its pid in `pid`
   rm -rf "$work/site/.bootstead/"{journal*,lock,control.sock}
-  ip netns exec "$ns_s" "$binary" --site "$work/site/site.toml" --tree "$work/tree" serve --no-dhcp >"$work/serve.log" 2>&1 &
+  inside "$ns_s" "$binary" --site "$work/site/site.toml" --tree "$work/tree" serve --no-dhcp >"$work/serve.log" 2>&1 &
   pid=$!
   until [ -S "$work/site/.bootstead/control.sock" ]; do sleep 0.02; kill -0 $pid || { cat "$work/serve.log" >&2; exit 1; }; done
 }

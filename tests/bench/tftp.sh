@@ -26,14 +26,14 @@ for _ in $(seq "$rounds"); do
   round bootstead $pid
   kill -TERM $pid
   wait $pid || true
-  ip netns exec $ns_s dnsmasq --no-daemon --conf-file=/dev/null --port=0 --enable-tftp --tftp-root="$work/tftp" \
+  inside $ns_s dnsmasq --no-daemon --conf-file=/dev/null --port=0 --enable-tftp --tftp-root="$work/tftp" \
     --tftp-max=4096 --user=root --log-facility=/dev/null >/dev/null 2>&1 &
   pid=$!
   sleep 0.5
   round dnsmasq $pid
   kill $pid
   wait $pid 2>/dev/null || true
-  ip netns exec $ns_s in.tftpd --foreground --address 10.79.0.1:69 --secure --user root "$work/tftp" >/dev/null 2>&1 &
+  inside $ns_s in.tftpd --foreground --address 10.79.0.1:69 --secure --user root "$work/tftp" >/dev/null 2>&1 &
   pid=$!
   sleep 0.5
   round tftpd-hpa $pid
