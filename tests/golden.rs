@@ -110,3 +110,64 @@ fn hostile_values_are_quoted_or_refused() {
         }
     }
 }
+
+/// Every name below a value, with an example: `net.links[].mac`.
+fn names(at: &str, value: &serde_json::Value, out: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(object) if !object.is_empty() => {
+            for (key, value) in object {
+                let dot = if at.is_empty() { "" } else { "." };
+                let key = if ["vars", "role.sysctl"].contains(&at) || at.ends_with("option") {
+                    "NAME"
+                } else {
+                    key
+                };
+                names(&format!("{at}{dot}{key}"), value, out);
+            }
+        }
+        serde_json::Value::Array(list) if list.first().is_some_and(|v| v.is_object()) => {
+            for value in list {
+                names(&format!("{at}[]"), value, out);
+            }
+        }
+        serde_json::Value::Null => {
+            out.entry(at.to_string()).or_insert_with(|| "none".into());
+        }
+        value => {
+            out.insert(at.to_string(), value.to_string());
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_name_that_a_template_may_use() {
+    let c = catalog();
+    let mut all = BTreeMap::new();
+    for site in contexts::SITES {
+        for (family, profile) in [("debian12", "compute"), ("el9", "controller")] {
+            let context = contexts::context(site, &c.families[family], &c.profiles[profile]);
+            names("", &serde_json::to_value(&context).unwrap(), &mut all);
+        }
+    }
+    for (family, v) in c.families.values().flat_map(|f| f.vars.iter().map(move |v| (f, v))) {
+        all.entry(format!("vars.{}", v.0)).or_insert_with(|| format!("{:?} ({})", v.1.default, family.name));
+    }
+    let mut table = String::from("| name | example |\n|---|---|\n");
+    for (name, example) in all {
+        let example: String = example.replace('|', "\\|").chars().take(70).collect();
+        table.push_str(&format!("| `{name}` | `{example}` |\n"));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kickstart/README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (start, rest) = text.split_once("<!-- names -->\n").unwrap();
+    let (have, end) = rest.split_once("<!-- end -->").unwrap();
+    if have == table {
+        return;
+    }
+    if std::env::var("BOOTSTEAD_GOLDEN").as_deref() == Ok("write") {
+        std::fs::write(&path, format!("{start}<!-- names -->\n{table}<!-- end -->{end}")).unwrap();
+    }
+    panic!(
+        "kickstart/README.md does not list the names that templates have; BOOTSTEAD_GOLDEN=write writes them"
+    );
+}

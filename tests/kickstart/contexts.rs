@@ -1,23 +1,70 @@
 //! Owns the made-up nodes that the kickstart goldens are rendered for: a plain one, and one with all that a
 //! machine room has (bond, VLANs, data disks, no password).
 
+use bootstead::base::Secret;
 use bootstead::kickstart::context::*;
 use bootstead::kickstart::{Family, Installer};
 use bootstead::profiles::Profile;
-use bootstead::site::{DataDisk, DiskRule, Pick};
+use bootstead::site::{self, Catalog, DataDisk, DiskRule, Files, Pick};
+use bootstead::tree::{Origin, Tree};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// The names of the made-up sites.
-pub const SITES: [&str; 2] = ["small", "room"];
+/// The names of the sites: two made by hand, and one that is read and checked as an operator's would be.
+pub const SITES: [&str; 3] = ["small", "room", "site"];
 
 /// What `profile` on `family` is rendered with at the site of that name.
 pub fn context(site: &str, family: &Family, profile: &Profile) -> Context {
+    if site == "site" {
+        return checked(family, profile);
+    }
     let mut c = small(family, profile);
     if site == "room" {
         room(&mut c);
     }
     c
+}
+
+/// A node of tests/fixtures/sites/room.toml with this profile and an image of this family, through `site::check`.
+fn checked(family: &Family, profile: &Profile) -> Context {
+    let mut tree = Tree::embedded();
+    let version = if family.name.starts_with("debian") { "12" } else { "9.6" };
+    let image = format!(
+        "summary = \"For tests\"\nfamily = {:?}\nversion = {version:?}\narch = \"amd64\"\nkernel = \"kernel\"\n\
+         initrd = [\"initrd\"]\ntree = \"tree\"\nmin_memory_mib = 1024\n",
+        family.name
+    );
+    tree.put("images/fixture.toml", image.into_bytes(), Origin::Disk("fixture.toml".into()));
+    let catalog = Catalog::read(&tree).unwrap_or_else(|p| panic!("{p}"));
+    let name = &profile.name;
+    let text = format!(
+        r#"{}
+[role.{name}]
+image = "fixture"
+profile = "{name}"
+name = "{name}-{{n:02}}"
+disk = {{ min_gib = 16, pick = "smallest" }}
+addresses = {{ provisioning = "10.77.0.11-10.77.0.19", storage = "10.79.0.11-10.79.0.19" }}
+[[role.{name}.link]]
+name = "bond0"
+bond = {{ mode = "active-backup", members = ["nic1", "nic2"], options = {{ miimon = 100 }} }}
+untagged = "provisioning"
+tagged = ["storage"]
+[[role.{name}.data]]
+name = "data"
+rule = {{ min_gib = 2000 }}
+mount = "/srv/data"
+keep = true
+[[node]]
+macs = ["52:54:00:00:00:01", "52:54:00:00:00:02"]
+role = "{name}"
+"#,
+        include_str!("../fixtures/sites/room.toml")
+    );
+    let (site, problems) = site::check(&Files::only("site.toml", &text), &catalog);
+    let site = site.unwrap_or_else(|| panic!("{problems}"));
+    let token = Secret::new("0123456789abcdef0123456789abcdef");
+    site::context(&site, &catalog, &site.nodes[0], &token).unwrap_or_else(|p| panic!("{p}"))
 }
 
 fn ip(text: &str) -> Ipv4Addr {
