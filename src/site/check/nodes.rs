@@ -118,11 +118,12 @@ fn role<'r>(c: &mut Check, raw: &RawNode, roles: &'r BTreeMap<String, Role>) -> 
 /// Gives every node of a role its number: its own, the one of its name, or the next free one.
 fn number(c: &mut Check, role: &Role, list: &mut [Draft]) {
     let naming = Naming::parse(&role.naming).ok();
+    let domain = domain(c);
     let mut used: BTreeMap<u32, Where> = BTreeMap::new();
     for draft in list.iter_mut() {
         let from_name = || {
             let name = draft.raw.name.as_ref()?;
-            Some((naming.as_ref()?.number(&name.text)?, name.at.clone()))
+            Some((naming.as_ref()?.number(short(name, &domain))?, name.at.clone()))
         };
         let Some((n, at)) = draft.raw.number.clone().or_else(from_name) else { continue };
         if n == 0 || n > 1_000_000 {
@@ -199,6 +200,17 @@ fn one(c: &mut Check, role: &Role, draft: &Draft, names: &mut BTreeMap<String, W
     })
 }
 
+fn domain(c: &Check) -> String {
+    let domain = c.file.site.as_ref().and_then(|s| s.domain.as_ref());
+    domain.map(|d| d.to_string()).unwrap_or_default()
+}
+
+/// A host name without the site's domain: lists often hold the full one.
+fn short<'t>(name: &'t Cell, domain: &str) -> &'t str {
+    let cut = name.text.strip_suffix(domain).and_then(|n| n.strip_suffix('.'));
+    cut.unwrap_or(&name.text)
+}
+
 fn macs_of(draft: &Draft) -> String {
     match draft.macs.len() {
         1 => "1 MAC address".to_string(),
@@ -227,11 +239,9 @@ fn name(
     number: u32,
     names: &mut BTreeMap<String, Where>,
 ) -> Option<String> {
-    let domain =
-        c.file.site.as_ref().and_then(|s| s.domain.as_ref()).map(|d| d.to_string()).unwrap_or_default();
+    let domain = domain(c);
     let name = match &raw.name {
-        // Lists often hold the full name.
-        Some(cell) => cell.text.strip_suffix(&format!(".{domain}")).unwrap_or(&cell.text).to_string(),
+        Some(cell) => short(cell, &domain).to_string(),
         None => Naming::parse(&role.naming).ok()?.name(number),
     };
     let at = raw.name.as_ref().map_or(raw.at.clone(), |n| n.at.clone());

@@ -63,10 +63,14 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
         }
     }
     let kernel_args = table.kernel_args.as_ref().map(|t| t.to_string()).unwrap_or_default();
-    if kernel_args.chars().any(|ch| ch.is_control() || ch == '"' || ch == '\'')
-        && let Some(text) = &table.kernel_args
+    // They go into GRUB's, systemd-boot's and installers' own files: what any of them reads as its own is refused.
+    let odd = |ch: char| ch.is_control() || !ch.is_ascii() || "\"'`$\\;#&|<>".contains(ch);
+    if let Some(text) = &table.kernel_args
+        && let Some(ch) = kernel_args.chars().find(|ch| odd(*ch))
     {
-        c.report.error(text, "kernel_args cannot hold quotes or line breaks");
+        c.report
+            .error(text, format!("kernel_args cannot hold {ch:?}"))
+            .because("boot loaders and installers read it as their own");
     }
     let ranges = ranges(c, name, table);
     let links = links::check(c, name, table);

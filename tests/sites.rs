@@ -1,0 +1,190 @@
+//! Fixture sites: all of them pass, every file renders; the fast lane's orders have goldens; a spreadsheet is read.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod support;
+
+use bootstead::base::Secret;
+use bootstead::boot::{answers, orders};
+use bootstead::disk;
+use bootstead::lifecycle::Lane;
+use bootstead::site::{self, Catalog, Files, Site, Table};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// The built-in tree with the tests' own images.
+fn catalog() -> Catalog {
+    Catalog::read(&disk::read_tree(Some(&fixtures().join("tree"))).unwrap()).unwrap()
+}
+
+fn checked(files: &Files, catalog: &Catalog) -> Site {
+    let (site, problems) = site::check(files, catalog);
+    site.unwrap_or_else(|| panic!("{problems}"))
+}
+
+fn sites(catalog: &Catalog) -> Vec<Site> {
+    ["one-node.toml", "three-roles/site.toml", "ha-cluster/site.toml"]
+        .map(|name| checked(&disk::read_site(&fixtures().join("sites").join(name)).unwrap(), catalog))
+        .into()
+}
+
+#[test]
+fn every_file_renders_holds_its_token_and_every_family_and_profile_is_used() {
+    let catalog = catalog();
+    let token = Secret::new("a-token-of-a-test");
+    let (mut families, mut profiles) = (BTreeSet::new(), BTreeSet::new());
+    for site in sites(&catalog) {
+        for node in &site.nodes {
+            let role = site.role(node);
+            families.insert(catalog.images[&role.image].family.clone());
+            profiles.insert(role.profile.clone());
+            let files = answers::all(&site, &catalog, node, &token).unwrap();
+            let script = files.iter().find(|f| f.what == "boot.ipxe").unwrap();
+            assert!(script.content.contains(token.reveal()), "{}: {}", node.name, script.content);
+            let names: BTreeSet<&String> = files.iter().map(|f| &f.file).collect();
+            assert_eq!(names.len(), files.len(), "{}: two files of one name", node.name);
+        }
+    }
+    let all = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(families, all(catalog.families.keys().collect()));
+    assert_eq!(profiles, all(catalog.profiles.keys().collect()));
+}
+
+#[test]
+fn the_fast_lanes_orders_are_as_they_were() {
+    let catalog = catalog();
+    let mut text = String::new();
+    for site in sites(&catalog) {
+        for node in site.nodes.iter().filter(|n| site.role(n).lane == Lane::Fast) {
+            let orders = orders::orders(&site, &catalog, node, &Secret::new("TOKEN"), 7).unwrap();
+            assert_eq!(orders.arming, 7);
+            let _ = writeln!(text, "#### {} {}\n#### {:?}", orders.node, orders.root, orders.disk);
+            for f in orders.files {
+                let _ = writeln!(text, "#### {} {:04o}\n{}", f.path, f.mode, f.content);
+            }
+        }
+    }
+    support::golden("orders.txt", &text);
+}
+
+#[test]
+fn nodes_of_a_table_are_read_in_every_spelling() {
+    let catalog = catalog();
+    let site = &sites(&catalog)[1];
+    let names: Vec<&str> = site.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(names, ["cs-compute-0001", "cs-compute-0007", "cs-controller-01", "storage-01"]);
+    let seven = site.node_by_name("cs-compute-0007").unwrap();
+    assert_eq!((seven.number, seven.macs.len()), (7, 3));
+    assert_eq!(site.boot_address(seven).unwrap().to_string(), "10.77.0.107");
+    assert_eq!(site.nodes[3].addresses["storage"].to_string(), "10.79.0.99");
+}
+
+#[test]
+fn a_spreadsheet_says_the_same_as_a_table_of_text_and_its_problems_name_the_cell() {
+    let catalog = catalog();
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let with = |rows: &[[&str; 2]]| {
+        let mut files = Files::only("site.toml", &text);
+        files.tables.push(Table { name: "nodes.xlsx".into(), bytes: Some(workbook(rows)) });
+        files
+    };
+    let site = checked(
+        &with(&[["MAC-Address", "Role"], ["52-54-00-AA-00-01", "Compute"], ["525400112233", "compute"]]),
+        &catalog,
+    );
+    assert_eq!(site.nodes[1].mac().to_string(), "52:54:00:11:22:33");
+    let (_, problems) = site::check(&with(&[["MAC", "Role"], ["5254001122", "compote"]]), &catalog);
+    let shown = problems.to_string();
+    assert!(shown.contains("nodes.xlsx Machines!B3") && shown.contains("nodes.xlsx Machines!C3"), "{shown}");
+    assert!(shown.contains("format the column as text"), "{shown}");
+}
+
+/// A workbook whose first sheet is empty and whose second begins at B2, as Excel writes them but without compression.
+/// Cells of digits only are numbers, as Excel makes them.
+fn workbook(rows: &[[&str; 2]]) -> Vec<u8> {
+    let mut sheet = String::from(
+        "<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><sheetData>",
+    );
+    for (i, row) in rows.iter().enumerate() {
+        let _ = write!(sheet, "<row r=\"{}\">", i + 2);
+        for (column, cell) in ["B", "C"].iter().zip(row) {
+            let at = format!("{column}{}", i + 2);
+            let _ = match cell.chars().all(|c| c.is_ascii_digit()) {
+                true => write!(sheet, "<c r=\"{at}\"><v>{cell}</v></c>"),
+                false => write!(sheet, "<c r=\"{at}\" t=\"inlineStr\"><is><t>{cell}</t></is></c>"),
+            };
+        }
+        sheet.push_str("</row>");
+    }
+    sheet.push_str("</sheetData></worksheet>");
+    let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+    let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+    let packages = "http://schemas.openxmlformats.org/package/2006";
+    zip(&[
+        (
+            "[Content_Types].xml",
+            format!(
+                "<Types xmlns=\"{packages}/content-types\"><Default Extension=\"xml\" ContentType=\"application/xml\"/></Types>"
+            ),
+        ),
+        (
+            "_rels/.rels",
+            format!(
+                "<Relationships xmlns=\"{packages}/relationships\"><Relationship Id=\"r1\" Type=\"{office}/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"
+            ),
+        ),
+        (
+            "xl/workbook.xml",
+            format!(
+                "<workbook xmlns=\"{main}\" xmlns:r=\"{office}\"><sheets><sheet name=\"Cover\" sheetId=\"1\" r:id=\"r1\"/><sheet name=\"Machines\" sheetId=\"2\" r:id=\"r2\"/></sheets></workbook>"
+            ),
+        ),
+        (
+            "xl/_rels/workbook.xml.rels",
+            format!(
+                "<Relationships xmlns=\"{packages}/relationships\"><Relationship Id=\"r1\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"r2\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet2.xml\"/></Relationships>"
+            ),
+        ),
+        ("xl/worksheets/sheet1.xml", format!("<worksheet xmlns=\"{main}\"><sheetData/></worksheet>")),
+        ("xl/worksheets/sheet2.xml", sheet),
+    ])
+}
+
+/// A ZIP archive of stored files (APPNOTE.TXT 4.3).
+fn zip(files: &[(&str, String)]) -> Vec<u8> {
+    let (mut out, mut index) = (Vec::new(), Vec::new());
+    for (name, text) in files {
+        let mut crc = flate2::Crc::new();
+        crc.update(text.as_bytes());
+        let at = out.len() as u32;
+        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
+        common.extend(crc.sum().to_le_bytes());
+        common.extend((text.len() as u32).to_le_bytes());
+        common.extend((text.len() as u32).to_le_bytes());
+        common.extend((name.len() as u16).to_le_bytes());
+        common.extend([0, 0]);
+        out.extend(b"PK\x03\x04");
+        out.extend(&common);
+        out.extend(name.as_bytes());
+        out.extend(text.as_bytes());
+        index.extend(b"PK\x01\x02\x14\x00");
+        index.extend(&common);
+        index.extend([0; 10]);
+        index.extend(at.to_le_bytes());
+        index.extend(name.as_bytes());
+    }
+    let (start, count) = (out.len() as u32, files.len() as u16);
+    out.extend(&index);
+    out.extend(b"PK\x05\x06\x00\x00\x00\x00");
+    out.extend(count.to_le_bytes());
+    out.extend(count.to_le_bytes());
+    out.extend((index.len() as u32).to_le_bytes());
+    out.extend(start.to_le_bytes());
+    out.extend([0, 0]);
+    out
+}
