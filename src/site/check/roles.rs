@@ -43,6 +43,14 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
             Some(_) => {}
         }
     }
+    if let Some(data) = table.data.first()
+        && lane == Lane::Fast
+    {
+        c.report
+            .error(data, format!("the fast lane does not prepare data disks, and {} has one", **name))
+            .because("it writes the system disk and nothing else")
+            .so("leave `lane` out (the distribution's installer makes them), or leave `data` out");
+    }
     if let Some(profile) = c.catalog.profiles.get(&profile) {
         for key in table.vars.keys() {
             vars::declared(c, profile, &image, key, key.into());
