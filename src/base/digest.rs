@@ -1,4 +1,6 @@
-//! Owns SHA-256: the only user of the `sha2` crate.
+//! Owns digests: SHA-256 for all that is ours, MD5 and SHA-512 for checksums that media bring along.
+//!
+//! The only user of the `sha2` and `md-5` crates.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
@@ -64,6 +66,67 @@ impl Hasher {
     }
 }
 
+/// A checksum as a medium states it. MD5 shows damage; it is no proof of where something comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checksum {
+    Md5(String),
+    Sha256(String),
+    Sha512(String),
+}
+
+impl Checksum {
+    /// `kind` is `md5`, `sha256` or `sha512` in any case; none for other kinds and for what is not hexadecimal.
+    pub fn parse(kind: &str, hex: &str) -> Option<Checksum> {
+        let hex = hex.trim().to_ascii_lowercase();
+        if !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        match (kind.trim().to_ascii_lowercase().as_str(), hex.len()) {
+            ("md5", 32) => Some(Checksum::Md5(hex)),
+            ("sha256", 64) => Some(Checksum::Sha256(hex)),
+            ("sha512", 128) => Some(Checksum::Sha512(hex)),
+            _ => None,
+        }
+    }
+    /// Begins to check content against it.
+    pub fn checker(&self) -> Checker {
+        match self {
+            Checksum::Md5(hex) => Checker(hex.clone(), AnyHasher::Md5(md5::Md5::default())),
+            Checksum::Sha256(hex) => Checker(hex.clone(), AnyHasher::Sha256(sha2::Sha256::default())),
+            Checksum::Sha512(hex) => Checker(hex.clone(), AnyHasher::Sha512(Box::default())),
+        }
+    }
+}
+
+/// Content on its way to be compared with a [`Checksum`].
+pub struct Checker(String, AnyHasher);
+
+enum AnyHasher {
+    Md5(md5::Md5),
+    Sha256(sha2::Sha256),
+    Sha512(Box<sha2::Sha512>),
+}
+
+impl Checker {
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.1 {
+            AnyHasher::Md5(h) => h.update(bytes),
+            AnyHasher::Sha256(h) => h.update(bytes),
+            AnyHasher::Sha512(h) => h.update(bytes),
+        }
+    }
+    /// Whether the content was the right one.
+    pub fn holds(self) -> bool {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        self.0
+            == match self.1 {
+                AnyHasher::Md5(h) => hex(&h.finalize()),
+                AnyHasher::Sha256(h) => hex(&h.finalize()),
+                AnyHasher::Sha512(h) => hex(&h.finalize()),
+            }
+    }
+}
+
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
@@ -105,5 +168,12 @@ mod tests {
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         assert!(Sha256::parse("xyz").is_err());
+        let md5 = Checksum::parse("MD5", "900150983cd24fb0d6963f7d28e17f72").unwrap();
+        for (content, right) in [(b"abc", true), (b"abd", false)] {
+            let mut checker = md5.checker();
+            checker.update(content);
+            assert_eq!(checker.holds(), right);
+        }
+        assert_eq!(Checksum::parse("sha256", "abcd"), None);
     }
 }

@@ -4,11 +4,11 @@ use super::{Globals, say};
 use crate::images::{Image, Manifest};
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::shelf::progress::{Progress, binary, note};
-use crate::shelf::{LOADERS, Shelf, fetch, publish, verify};
+use crate::shelf::{LOADERS, Shelf, fetch, import, publish, verify};
 use crate::tree::Tree;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub struct ImageArgs {
@@ -37,6 +37,20 @@ enum Verb {
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
     },
+    /// Take an ISO that you have: verified by its own checksums, served from inside
+    Import {
+        /// The ISO file
+        file: PathBuf,
+        /// The image's name, where the medium does not tell
+        #[arg(long)]
+        name: Option<String>,
+        /// The ISO's published SHA-256: vouches for all of it
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+        /// Link the ISO into the store instead of copying it (same file system)
+        #[arg(long)]
+        link: bool,
+    },
     /// Re-read every byte and compare it with what was verified
     Verify {
         /// Only this image (or `loaders`)
@@ -59,6 +73,7 @@ pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
             let tree = super::load::tree(g)?;
             super::build::run(g, &dir, &tree, &described(&tree, &name)?, include)
         }
+        Verb::Import { file, name, sha256, link } => import_one(g, &dir, &file, name, sha256, link),
         Verb::Verify { name } => verify_some(&dir, name),
         Verb::List => list(g, &dir),
         Verb::Remove { name } => remove(&dir, &name),
@@ -102,6 +117,41 @@ fn fetch_one(
         fetch::fetch(dir, &described(&tree, name)?, &wishes)?
     };
     done(g, dir, name, &manifest, problems)
+}
+
+fn import_one(
+    g: &Globals,
+    dir: &Path,
+    file: &Path,
+    name: Option<String>,
+    sha256: Option<String>,
+    link: bool,
+) -> Result<Exit, Problems> {
+    let sha256 = match sha256.map(|s| crate::base::Sha256::parse(&s)).transpose() {
+        Ok(sha256) => sha256,
+        Err(e) => return Err(Problem::input(format!("--sha256: {e}")).into()),
+    };
+    let (described, problems) = crate::images::read(&super::load::tree(g)?);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let wishes = import::Wishes { name, sha256, link };
+    let imported = import::import(dir, file, &described, &wishes)?;
+    if !imported.left_out.is_empty() {
+        note(&format!(
+            "left out: {} files that no checksum on the medium covers (for example {}); `--sha256 HEX` vouches for all",
+            imported.left_out.len(),
+            imported.left_out[0]
+        ));
+    }
+    if !described.contains_key(&imported.name) {
+        note(&format!(
+            "no images/{}.toml describes it yet: write one, or import it with another --name",
+            imported.name
+        ));
+    }
+    note(&format!("this is {}", imported.title));
+    done(g, dir, &imported.name, &imported.manifest, Vec::new())
 }
 
 /// Packages of every profile, and those that the site's roles add to the image `name`, where there is a site.

@@ -3,8 +3,11 @@
 pub mod cpio;
 pub mod deb822;
 pub mod elf;
+pub mod iso;
 pub mod manifest;
+pub mod media;
 pub mod model;
+pub mod repodata;
 pub mod udebs;
 
 pub use manifest::{Held, Manifest, Stored};

@@ -7,6 +7,7 @@ pub mod apt;
 pub mod bake;
 pub mod download;
 pub mod fetch;
+pub mod import;
 pub mod mirror;
 pub mod progress;
 pub mod publish;
@@ -192,7 +193,7 @@ impl Folder {
         };
         unchanged(&file.metadata().map_err(|e| e.to_string())?, stored)?;
         let extents = match (shared, held.size) {
-            (true, _) => held.extents.clone(),
+            (true, _) => held.extents.iter().copied().filter(|e| e.1 > 0).collect(),
             (false, 0) => Vec::new(),
             (false, size) => vec![(0, size)],
         };
@@ -235,5 +236,7 @@ fn names(dir: &Path, problems: &mut Vec<Problem>) -> Vec<String> {
     names
 }
 
+#[cfg(test)]
+mod import_tests;
 #[cfg(test)]
 mod tests;

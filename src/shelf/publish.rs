@@ -56,6 +56,12 @@ pub fn stored(path: &Path, watch: &mut dyn FnMut(u64)) -> Result<Stored, Problem
     Ok(Stored { size, mtime_ns: mtime_ns(&meta), sha256: hasher.finish() })
 }
 
+/// The state of a file whose digest is known already.
+pub fn state(path: &Path, sha256: Sha256) -> Result<Stored, Problem> {
+    let meta = fs::metadata(path).map_err(|e| Problem::io("look at", path, &e))?;
+    Ok(Stored { size: meta.len(), mtime_ns: mtime_ns(&meta), sha256 })
+}
+
 /// The digest of a whole file.
 pub fn digest(path: &Path) -> Result<Sha256, Problem> {
     Ok(stored(path, &mut |_| ())?.sha256)
