@@ -355,6 +355,7 @@ fn spawn_tasks(
     stopped: &signal::Receiver<bool>,
 ) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
     syslog.0.set_nonblocking(true)?;
+    let address = http.local_addr()?.ip();
     let http = tokio::net::TcpListener::from_std(http)?;
     let udp = tokio::net::UdpSocket::from_std(syslog.0)?;
     let tcp = tokio::net::TcpListener::from_std(syslog.1)?;
@@ -365,7 +366,7 @@ fn spawn_tasks(
         tokio::spawn(http::socket(control, shared.clone(), stopped.clone())),
         tokio::spawn(syslog::udp(udp, sink.clone(), stopped.clone())),
         tokio::spawn(syslog::tcp(tcp, sink, stopped.clone())),
-        tokio::spawn(watch::look(shared.clone(), stopped.clone())),
+        tokio::spawn(watch::look(shared.clone(), address, stopped.clone())),
     ])
 }
 

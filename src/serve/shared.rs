@@ -205,6 +205,7 @@ fn difference(old: &Site, new: &Site) -> String {
         ("networks", old.networks != new.networks),
         ("access", old.access != new.access),
         ("virtual addresses", old.vips != new.vips),
+        ("[server] (its address, port and interfaces count after a restart)", old.server != new.server),
     ];
     let rest: Vec<&str> = rest.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
     if rest.is_empty() { nodes } else { format!("{nodes}; other {}", rest.join(", ")) }

@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::lifecycle::State;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -10,10 +10,9 @@ use tokio::sync::watch;
 /// How often.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// Looks every few seconds until `stop` says so.
-pub async fn look(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+/// Looks every few seconds whether `address`, which is served, is still there; until `stop` says so.
+pub async fn look(shared: Arc<Shared>, address: IpAddr, mut stop: watch::Receiver<bool>) {
     loop {
-        let address = shared.hub.world().site.server.address;
         shared.health.set("address", trouble(address));
         shared.tally.tell(false);
         shared.cache.retain(|mac, arming| {
@@ -32,8 +31,8 @@ pub async fn look(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
 }
 
 /// What is wrong with `address` now, as one sentence.
-fn trouble(address: Ipv4Addr) -> Option<String> {
-    let Some(interface) = interface(IpAddr::V4(address)) else {
+fn trouble(address: IpAddr) -> Option<String> {
+    let Some(interface) = interface(address) else {
         return Some(format!(
             "this machine no longer has the address {address}; machines cannot reach it until it is back"
         ));

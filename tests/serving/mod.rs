@@ -337,9 +337,25 @@ impl Lab {
     }
     /// Sentences of a machine's timeline, once the notes under way are taken.
     pub fn timeline(&self, mac: Mac) -> Vec<String> {
-        std::thread::sleep(Duration::from_millis(150));
+        // A fact recorded now comes after every note that is under way.
+        let now = self.running().shared.clock.now();
+        let mark = bootstead::lifecycle::What::Log { line: "(mark)".into() };
+        let event = bootstead::lifecycle::Event::new(now, mac, mark);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.running().shared.to.record(event)).unwrap();
         let entries = self.running().shared.hub.events(0, 10_000, Some(mac)).unwrap();
-        entries.iter().map(|e| e.event.what.sentence()).collect()
+        entries.iter().map(|e| e.event.what.sentence()).filter(|s| s != "(mark)").collect()
+    }
+    /// The same, as soon as it is as wanted; after 15 seconds, as it is.
+    pub fn timeline_when(&self, mac: Mac, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let began = std::time::Instant::now();
+        loop {
+            let told = self.timeline(mac);
+            if wanted(&told) || began.elapsed() > Duration::from_secs(15) {
+                return told;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 
