@@ -11,6 +11,7 @@ import urllib.parse
 from machine import Disk, Machine
 
 COUNT = 0
+NICS = ("52:54:00:aa:00:01",)
 LVM = {"ID_FS_TYPE": "LVM2_member"}
 OURS = ("1", {"ID_FS_TYPE": "ext4", "ID_FS_LABEL": "bootstead"})
 
@@ -52,7 +53,7 @@ def guard_script(text, rule, erase):
 def guard(script, shell):
     for name, rule, erase, disks, expected in GUARD:
         with tempfile.TemporaryDirectory() as folder:
-            machine = Machine(folder, disks)
+            machine = Machine(folder, disks, NICS)
             status, said = machine.run(guard_script(script, rule, erase), shell)
             touched = machine.touched()
             if expected in disks:
@@ -67,7 +68,7 @@ def teardown(script, shell):
     """An old stack, LVM on md on a partition, goes top first; the neighbour's stays."""
     with tempfile.TemporaryDirectory() as folder:
         disk = Disk(serial="A", parts=[("1", LVM)], holders={"sda1": "md0"})
-        machine = Machine(folder, {"sda": disk, "sdb": Disk(serial="B", parts=[("1", LVM)], holders={"sdb1": "dm-7"})})
+        machine = Machine(folder, {"sda": disk, "sdb": Disk(serial="B", parts=[("1", LVM)], holders={"sdb1": "dm-7"})}, NICS)
         os.makedirs(os.path.join(folder, "sys/class/block/md0/holders"))
         machine.put("sys/class/block/dm-3/dm/name", "vg-root\n")
         os.symlink(os.path.join(folder, "sys/class/block/dm-3"), os.path.join(folder, "sys/class/block/md0/holders/dm-3"))
@@ -173,5 +174,5 @@ def check(files):
         COUNT += 3
     bad = [said for run in runs for said in run]
     for said in bad:
-        print("behaviour: " + said)
+        print("not ok - " + said)
     return len(bad)

@@ -111,7 +111,7 @@ def kickstart(family, text, firmware):
             continue
         for efi in firmware:
             with tempfile.TemporaryDirectory() as folder:
-                machine = Machine(folder, room_disks(), efi=efi)
+                machine = Machine(folder, room_disks(), re.findall(r"\(nic ([0-9a-f:]{17})\)", body), efi)
                 status, said = machine.run(body)
                 if status:
                     yield "%%pre fails on a made-up machine (efi: %s): %s" % (efi, said[-500:])
@@ -207,21 +207,27 @@ def family_of(path, text):
 
 def main():
     files = sorted(f for d in sys.argv[1:] for f in glob.glob(os.path.join(d, "**/*"), recursive=True) if os.path.isfile(f))
-    counts, bad = Counter(), 0
+    good, bad = Counter(), Counter()
     if not self_test(files):
         return 1
+    print("ok - every validator finds the mistake that was planted for it")
     for path in files:
-        text = open(path).read()
+        with open(path) as f:
+            text = f.read()
         kind, said = judge(path, text, family_of(path, text))
         if kind:
-            counts[kind] += 1
+            (bad if said else good)[kind] += 1
         if said:
-            bad += 1
-            print("%s:\n  %s" % (path, "\n  ".join(said[:5])))
-    bad += behaviour.check(files)
-    print("validate: %s, %d scripts by shellcheck, %d behaviours, %d bad"
-          % (", ".join("%d %s" % (n, k) for k, n in sorted(counts.items())), len(seen_scripts), behaviour.COUNT, bad))
-    return 1 if bad or not counts else 0
+            print("not ok - %s:\n  %s" % (path, "\n  ".join(said[:5])))
+    for kind, count in sorted(good.items()):
+        print("ok - %s: %d files" % (kind, count))
+    wrong = behaviour.check(files)
+    if behaviour.COUNT and not wrong:
+        print("ok - behaviour on made-up machines: %d cases" % behaviour.COUNT)
+    print("validate: %s; %d different scripts; %d cases of behaviour; %d bad"
+          % (", ".join("%d %s" % (n, k) for k, n in sorted((good + bad).items())), len(seen_scripts),
+             behaviour.COUNT, sum(bad.values()) + wrong))
+    return 1 if sum(bad.values()) + wrong or not good else 0
 
 
 sys.exit(main())

@@ -34,7 +34,7 @@ TOOLS = {
 
 
 class Machine:
-    def __init__(self, folder, disks, nics=("52:54:00:AA:00:01", "52:54:00:aa:00:02", "52:54:00:aa:00:03"), efi=False):
+    def __init__(self, folder, disks, nics=(), efi=False):
         self.folder = folder
         self.put("reports", "")
         self.put("calls", "")
@@ -43,7 +43,7 @@ class Machine:
         for name, disk in disks.items():
             self.disk(name, disk)
         for i, mac in enumerate(nics):
-            self.put("sys/class/net/eno%d/address" % (i + 1), mac + "\n")
+            self.put("sys/class/net/eno%d/address" % (i + 1), mac.upper() + "\n")
             os.makedirs(os.path.join(folder, "sys/class/net/eno%d/device" % (i + 1)))
         if efi:
             os.makedirs(os.path.join(folder, "sys/firmware/efi"))
