@@ -10,7 +10,7 @@ work=$PWD/.work/storm
 ns_s=bs-storm-s ns_c=bs-storm-c
 rm -rf "$work"
 mkdir -p "$work/site/.bootstead/images" "$work/www/scripts" "$work/www/ks" "$work/tftp"
-cargo build --quiet --locked --release --bench storm --target x86_64-unknown-linux-gnu
+cargo static --quiet --bench storm
 storm=$(find target/x86_64-unknown-linux-gnu/release/deps -name 'storm-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 
 finish() {
