@@ -38,15 +38,17 @@ impl Larder<'_> {
     /// Gets and unpacks the packages `names`; those that the archive lacks are left out.
     fn get(&mut self, names: &[&str]) -> Result<Vec<PathBuf>, Problem> {
         let debs = self.work.join("debs");
-        let new: Vec<&Package> = names
+        // Many parts come from one package (all kernel modules): it is fetched and unpacked once.
+        let new: BTreeMap<&str, &Package> = names
             .iter()
             .filter(|n| !self.unpacked.contains_key(**n))
-            .filter_map(|n| self.packages.get(*n))
+            .filter_map(|n| Some((*n, self.packages.get(*n)?)))
             .collect();
         let job = |p: &&Package| download::of_archive(&self.apt.url, &p.filename, &debs, p.size, p.sha256);
-        let jobs: Vec<_> = new.iter().map(job).collect();
+        let jobs: Vec<_> = new.values().map(job).collect();
         let failed = download(self.apt, "packages to bake from", &jobs)?;
-        for (package, job) in new.iter().zip(&jobs) {
+        download::only_absent(&failed)?;
+        for (package, job) in new.values().zip(&jobs) {
             let to = self.work.join("unpacked").join(&package.name);
             let there = !failed.contains_key(&job.url);
             if there {

@@ -106,7 +106,7 @@ fn run(apt: &Apt, todo: &[&Job], progress: &mut Progress) -> Result<Failed, Prob
             running.push((start(apt, batch)?, batch));
         }
         std::thread::sleep(Duration::from_millis(100));
-        let mut still = Vec::new();
+        let (mut still, mut broken) = (Vec::new(), None);
         for (mut child, batch) in running {
             let ended =
                 child.try_wait().map_err(|e| Problem::environment(format!("apt-helper got lost: {e}")))?;
@@ -116,9 +116,17 @@ fn run(apt: &Apt, todo: &[&Job], progress: &mut Progress) -> Result<Failed, Prob
             }
             let output = child.wait_with_output().map_err(|e| Problem::environment(e.to_string()))?;
             done += present(batch);
-            collect(&mut failed, batch, &String::from_utf8_lossy(&output.stderr))?;
+            broken = broken.or(collect(&mut failed, batch, &String::from_utf8_lossy(&output.stderr)).err());
         }
         running = still;
+        if let Some(problem) = broken {
+            for (child, _) in &mut running {
+                // Best effort: it may have ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            return Err(problem);
+        }
         progress.set(done + running.iter().map(|(_, b)| present(b)).sum::<u64>());
     }
     Ok(failed)
@@ -141,13 +149,12 @@ fn start(apt: &Apt, batch: &[&Job]) -> Result<Child, Problem> {
 
 /// Reads apt-helper's errors: `E: Failed to fetch URL  404  Not Found [IP: …]`.
 fn collect(failed: &mut Failed, batch: &[&Job], stderr: &str) -> Result<(), Problem> {
+    if tools::is_full(stderr) {
+        return Err(tools::full());
+    }
     for line in stderr.lines() {
         let Some((url, reason)) = line.strip_prefix("E: Failed to fetch ").and_then(|r| r.split_once(' '))
         else {
-            if line.contains("No space left on device") {
-                return Err(Problem::environment("the disk is full; nothing was published")
-                    .help("free some space on the file system of the state folder, then run the same command again: it goes on where it stopped"));
-            }
             continue;
         };
         let url = decode(url);
@@ -164,8 +171,17 @@ pub fn of_archive(url: &str, filename: &str, dir: &Path, size: u64, sha256: Sha2
     Job { url: format!("{url}/{filename}"), to: dir.join(filename), size: Some(size), sha256: Some(sha256) }
 }
 
+/// An error unless all that failed is merely not there: a gap of the mirror is one thing, a broken line another.
+pub fn only_absent(failed: &Failed) -> Result<(), Problem> {
+    match failed.iter().find(|(_, reason)| !is_absent(reason)) {
+        None => Ok(()),
+        Some((url, reason)) => Err(Problem::environment(format!("cannot download {url}: {reason}"))
+            .help("run the same command again: what has arrived is kept")),
+    }
+}
+
 /// Whether the server said that there is no such file (and not that something else went wrong).
-pub fn is_absent(reason: &str) -> bool {
+fn is_absent(reason: &str) -> bool {
     reason.starts_with("404") || reason.starts_with("410")
 }
 
@@ -190,7 +206,9 @@ mod tests {
             "E: Failed to fetch http://d/a%2bb.udeb  404  Not Found [IP: 10.0.0.1 80]\nE: Download Failed\n";
         collect(&mut failed, &[&job], said).unwrap();
         assert_eq!(failed["http://d/a+b.udeb"], "404 Not Found");
-        assert!(is_absent(&failed["http://d/a+b.udeb"]));
+        only_absent(&failed).unwrap();
+        failed.insert("http://d/b".into(), "Connection failed".into());
+        assert!(only_absent(&failed).unwrap_err().what.contains("http://d/b"));
         let full = "E: write of file failed - No space left on device\n";
         assert!(collect(&mut failed, &[&job], full).unwrap_err().what.contains("disk is full"));
     }

@@ -3,7 +3,7 @@
 //! The nodes verify all of it with the keys that their installer carries: no key of ours, no exception.
 
 use super::apt::{Apt, KEYRING};
-use super::download::{self, Job, download, download_all, is_absent};
+use super::download::{self, Job, download, download_all};
 use super::progress::note;
 use super::stage::Stage;
 use super::{publish, tools};
@@ -290,10 +290,7 @@ fn take_udebs(
     built.needed = udebs::needed(&wanted, initrd);
     let jobs = jobs(stage, apt, base, &wanted);
     let failed = download(apt, "installer parts", &jobs)?;
-    if let Some((url, reason)) = failed.iter().find(|(_, r)| !is_absent(r)) {
-        return Err(Problem::environment(format!("cannot download {url}: {reason}"))
-            .help("run the same command again: what has arrived is kept"));
-    }
+    download::only_absent(&failed)?;
     let (absent, present): (Vec<_>, Vec<_>) =
         wanted.iter().zip(&jobs).partition(|(_, job)| failed.contains_key(&job.url));
     let present: Vec<&Package> = present.into_iter().map(|(p, _)| *p).collect();

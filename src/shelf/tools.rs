@@ -48,8 +48,24 @@ pub fn output(mut command: Command, doing: &str) -> Result<Vec<u8>, Problem> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    Err(Problem::environment(format!("cannot {doing}"))
-        .why(format!("{tool} said: {}", last_words(&String::from_utf8_lossy(&output.stderr)))))
+    let said = String::from_utf8_lossy(&output.stderr);
+    if is_full(&said) {
+        return Err(full());
+    }
+    Err(Problem::environment(format!("cannot {doing}")).why(format!("{tool} said: {}", last_words(&said))))
+}
+
+/// Whether a tool's words say that the disk is full.
+pub fn is_full(said: &str) -> bool {
+    said.contains("No space left on device") || said.contains("enough free space")
+}
+
+/// What to say then.
+pub fn full() -> Problem {
+    Problem::environment("the disk is full; nothing was published").help(
+        "free some space on the file system of the state folder, then run the same command again: it goes on where \
+         it stopped",
+    )
 }
 
 /// The errors among a tool's words, else the last lines.
