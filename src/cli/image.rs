@@ -241,6 +241,8 @@ fn list(g: &Globals, dir: &Path) -> Result<Exit, Problems> {
             (Some(_), Some(Ok(()))) => "ready".to_string(),
         };
         let way = match image {
+            // No family: the fast lane's own system.
+            Some(i) if i.family.is_empty() => "build",
             Some(i) if i.fetch.is_empty() && i.packages.is_empty() && i.mirror.is_none() => "import",
             Some(_) => "fetch",
             None => "-",
