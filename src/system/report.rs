@@ -23,7 +23,8 @@ pub fn patiently(what: &str, mut ask: impl FnMut() -> io::Result<Reply>) -> Resu
     loop {
         let why = match ask() {
             Ok(r) if r.status == 408 || r.status == 429 || r.status >= 500 => {
-                format!("it answers {}", r.status)
+                let status = r.status;
+                format!("it answers {status}{}", said(&r.bytes().unwrap_or_default()))
             }
             Ok(r) => return Ok(r),
             Err(e) => reason(&e),
