@@ -44,6 +44,15 @@ pub fn shelve_root(images: &Path, image: &Image, packages: &[String], say: Say<'
     shelve(images, &image.name, say, |work, say| root::build(image, packages, work, say))
 }
 
+/// Whether the shelf has what building `image` would make: this very program as init, a root of these packages.
+pub fn is_current(images: &Path, image: &Image, packages: &[String]) -> bool {
+    on_shelf(images, &image.name).is_some_and(|manifest| match &image.root {
+        _ if image.name == SYSTEM_IMAGE => system::is_current(&manifest),
+        Some(root) => root::is_current(&manifest, root, packages),
+        None => false,
+    })
+}
+
 /// Runs `build` in a work folder and publishes its files, beside those that image `name` already has.
 fn shelve(
     images: &Path,

@@ -101,8 +101,21 @@ pub fn build(image: &Image, packages: &[String], out: &Path, say: Say<'_>) -> Re
     ));
     Ok(Built {
         files: vec![crate::boot::decide::ROOT_MANIFEST.to_string(), manifest::DATA_FILE.to_string()],
-        origin: [("root".to_string(), format!("{about}, built {}", manifest.built))].into(),
+        origin: [
+            ("root".to_string(), format!("{about}, built {}", manifest.built)),
+            (PACKAGES_OF_ROOT.to_string(), root_packages(root, packages).join(" ")),
+        ]
+        .into(),
     })
+}
+
+/// Under this name the manifest says which packages were asked for.
+const PACKAGES_OF_ROOT: &str = "root packages";
+
+/// Whether this manifest has a prepared root with just these packages.
+pub fn is_current(manifest: &crate::images::Manifest, root: &Root, packages: &[String]) -> bool {
+    manifest.files.contains_key(crate::boot::decide::ROOT_MANIFEST)
+        && manifest.origin.get(PACKAGES_OF_ROOT) == Some(&root_packages(root, packages).join(" "))
 }
 
 fn root_packages(root: &Root, packages: &[String]) -> Vec<String> {

@@ -47,11 +47,21 @@ pub fn build(out: &Path, say: Say<'_>) -> Result<Built, Problem> {
         files: vec!["vmlinuz".to_string(), "initrd.img".to_string()],
         origin: [
             (kernel.package.clone(), format!("{} sha256 {}", kernel.version, kernel.sha256)),
-            ("init".to_string(), format!("bootstead {}", env!("CARGO_PKG_VERSION"))),
+            ("init".to_string(), program_id(&program)),
             ("built".to_string(), super::now()),
         ]
         .into(),
     })
+}
+
+/// What the manifest says of the program that is the system's init.
+fn program_id(program: &[u8]) -> String {
+    format!("bootstead {} sha256 {}", env!("CARGO_PKG_VERSION"), crate::base::Sha256::of(program))
+}
+
+/// Whether the system of this manifest has the running program as its init.
+pub fn is_current(manifest: &crate::images::Manifest) -> bool {
+    own_program().is_ok_and(|p| manifest.origin.get("init") == Some(&program_id(&p)))
 }
 
 /// Two archives, one after the other, as the kernel allows: the packed modules as they are (they are compressed,

@@ -15,13 +15,17 @@ pub fn run(
     tree: &Tree,
     image: &Image,
     include: Vec<String>,
+    if_missing: bool,
 ) -> Result<Exit, Problems> {
     let tell = &mut |line: &str| note(line);
-    if image.name == SYSTEM_IMAGE {
+    let system = image.name == SYSTEM_IMAGE;
+    let mut packages = if system { Vec::new() } else { role_packages(g, tree, &image.name)? };
+    packages.extend(include);
+    if if_missing && crate::build::is_current(dir, image, &packages) {
+        tell(&format!("{} is built already", image.name));
+    } else if system {
         crate::build::shelve_system(dir, tell)?;
     } else {
-        let mut packages = role_packages(g, tree, &image.name)?;
-        packages.extend(include);
         crate::build::shelve_root(dir, image, &packages, tell)?;
     }
     let manifest = crate::build::on_shelf(dir, &image.name)

@@ -28,6 +28,9 @@ enum Verb {
         /// A further Debian package for the mirror (may be repeated)
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
+        /// Do nothing where the same was fetched before and lies undamaged
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Build the fast lane's own system, or the prepared root of an image (root)
     Build {
@@ -36,6 +39,9 @@ enum Verb {
         /// A further Debian package for the prepared root (may be repeated)
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
+        /// Do nothing where the same was built before, by this very program
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Take an ISO that you have: verified by its own checksums, served from inside
     Import {
@@ -68,10 +74,12 @@ enum Verb {
 pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
     let dir = g.images_dir();
     match args.verb {
-        Verb::Fetch { name, mirror, include } => fetch_one(g, &dir, &name, mirror, include),
-        Verb::Build { name, include } => {
+        Verb::Fetch { name, mirror, include, if_missing } => {
+            fetch_one(g, &dir, &name, mirror, include, if_missing)
+        }
+        Verb::Build { name, include, if_missing } => {
             let tree = super::load::tree(g)?;
-            super::build::run(g, &dir, &tree, &described(&tree, &name)?, include)
+            super::build::run(g, &dir, &tree, &described(&tree, &name)?, include, if_missing)
         }
         Verb::Import { file, name, sha256, link } => import_one(g, &dir, &file, name, sha256, link),
         Verb::Verify { name } => verify_some(&dir, name),
@@ -105,16 +113,26 @@ fn fetch_one(
     name: &str,
     mirror: Option<String>,
     include: Vec<String>,
+    if_missing: bool,
 ) -> Result<Exit, Problems> {
     let tree = super::load::tree(g)?;
     let mut wishes = fetch::Wishes { packages: role_packages(g, &tree, name)?, mirror };
     if !include.is_empty() {
         wishes.packages.insert("--include".to_string(), include);
     }
+    let had = if_missing.then(|| crate::shelf::Shelf::open(dir).0.manifest(name).cloned()).flatten();
     let (manifest, problems) = if name == LOADERS {
-        (fetch::loaders(dir, &crate::images::read_loaders(&tree)?, &wishes)?, Vec::new())
+        let loaders = crate::images::read_loaders(&tree)?;
+        match had.filter(|m| m.origin.get(fetch::ASKED) == Some(&wishes.asked(&loaders))) {
+            Some(manifest) => (manifest, Vec::new()),
+            None => (fetch::loaders(dir, &loaders, &wishes)?, Vec::new()),
+        }
     } else {
-        fetch::fetch(dir, &described(&tree, name)?, &wishes)?
+        let image = described(&tree, name)?;
+        match had.filter(|m| m.origin.get(fetch::ASKED) == Some(&wishes.asked(&image))) {
+            Some(manifest) => (manifest, Vec::new()),
+            None => fetch::fetch(dir, &image, &wishes)?,
+        }
     };
     done(g, dir, name, &manifest, problems)
 }

@@ -23,6 +23,17 @@ pub struct Wishes {
     pub mirror: Option<String>,
 }
 
+/// Under this name a manifest says what was asked for, so that the same wish is known again.
+pub const ASKED: &str = "asked for";
+
+impl Wishes {
+    /// A digest of the description and of these wishes.
+    pub fn asked(&self, description: &impl serde::Serialize) -> String {
+        let text = serde_json::json!([description, self.packages, self.mirror]).to_string();
+        Sha256::of(text.as_bytes()).to_string()
+    }
+}
+
 /// Fetches `image` into the images folder. The warnings are for a person; the image is published all the same.
 pub fn fetch(images: &Path, image: &Image, wishes: &Wishes) -> Result<(Manifest, Vec<Problem>), Problem> {
     if image.fetch.is_empty() && image.packages.is_empty() && image.mirror.is_none() {
@@ -31,6 +42,7 @@ pub fn fetch(images: &Path, image: &Image, wishes: &Wishes) -> Result<(Manifest,
             .help(format!("get its ISO and run `bootstead image import FILE.iso --name {}`", image.name)));
     }
     let mut stage = Stage::open(images, &image.name)?;
+    stage.origin.insert(ASKED.to_string(), wishes.asked(image));
     let mut problems = Vec::new();
     let mut fetcher = Fetcher::new(&stage.work, image, wishes);
     let suite = image.suite.clone();
@@ -229,6 +241,7 @@ pub fn loaders(images: &Path, loaders: &[Loader], wishes: &Wishes) -> Result<Man
         None => machine_mirror()?,
     };
     let mut stage = Stage::open(images, LOADERS)?;
+    stage.origin.insert(ASKED.to_string(), wishes.asked(&loaders));
     // Packages by where they come from, each unpacked once.
     let mut apts: BTreeMap<(String, Arch), Apt> = BTreeMap::new();
     let mut trees: BTreeMap<(String, Arch, String), PathBuf> = BTreeMap::new();
