@@ -7,7 +7,7 @@ TARGET := x86_64-unknown-linux-gnu
 BINARY := target/$(TARGET)/release/bootstead
 SETUP := tests/tools/setup.sh
 
-.PHONY: help build test fast-test demo e2e bench fuzz live dist lint clean
+.PHONY: help build test fast-test demo e2e bench fuzz dist lint clean
 help: ## list every task
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 

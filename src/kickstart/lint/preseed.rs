@@ -76,12 +76,13 @@ pub fn check(content: &str, found: &mut Found) {
         if kind == "boolean" && !["true", "false"].contains(&value) {
             found.add(i + 1, "boolean", format!("{question} is true or false, not {value:?}"));
         }
-        if kind == "password" && !(value == "!" || value.starts_with('$') && value.matches('$').count() >= 3)
+        // Locked is "*": user-setup of Debian 13 takes "!" for no answer and asks (seen with its real installer).
+        if kind == "password" && !(value == "*" || value.starts_with('$') && value.matches('$').count() >= 3)
         {
             found.add(
                 i + 1,
                 "hash-form",
-                "the password is neither locked (!) nor in crypt form ($6$salt$hash)",
+                "the password is neither locked (*) nor in crypt form ($6$salt$hash)",
             );
         }
         if given.insert(question, value).is_some() {
@@ -151,6 +152,7 @@ d-i finish-install/reboot_in_progress note
             ("string UTC", "string UTC\\", "continued"),
             ("confirm boolean true", "confirm boolean yes", "boolean"),
             ("$6$abc$def", "secret", "hash-form"),
+            ("$6$abc$def", "!", "hash-form"),
             ("d-i time/zone string UTC\n", "d-i time/zone string UTC\nd-i time/zone string UTC\n", "twice"),
             ("d-i time/zone string UTC\n", "", "needed"),
             ("d-i partman/confirm boolean true\n", "", "confirm"),
