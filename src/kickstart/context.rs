@@ -124,14 +124,9 @@ pub struct Net {
     /// The link that the machine boots from, with its provisioning address.
     pub boot: Address,
     pub links: Vec<LinkAt>,
-    /// Name and address of every node and virtual address on the provisioning network, for /etc/hosts.
-    pub hosts: Vec<Host>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Host {
-    pub address: Ipv4Addr,
-    pub names: Vec<String>,
+    /// Lines of /etc/hosts: address, full name, short name of every node and virtual address on the provisioning
+    /// network, this node's among them. One text: a list would be walked once per node, and there are many nodes.
+    pub hosts: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

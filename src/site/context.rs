@@ -219,18 +219,17 @@ fn link(
     })
 }
 
-/// Every node and virtual address on the provisioning network.
-pub fn hosts(site: &Site) -> Vec<ks::Host> {
+/// Lines of /etc/hosts for every node and virtual address on the provisioning network.
+pub fn hosts(site: &Site) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::new();
     let nodes = site.nodes.iter().filter_map(|n| Some((site.boot_address(n)?, n.name.as_str())));
     let here = |v: &&super::model::Vip| v.network == site.server.provisioning;
     let vips = site.vips.values().filter(here).map(|v| (v.address, v.name.as_str()));
-    nodes
-        .chain(vips)
-        .map(|(address, name)| ks::Host {
-            address,
-            names: vec![format!("{name}.{}", site.domain), name.to_string()],
-        })
-        .collect()
+    for (address, name) in nodes.chain(vips) {
+        let _ = writeln!(out, "{address} {name}.{} {name}", site.domain);
+    }
+    out
 }
 
 fn vars(site: &Site, role: &Role, profile: &Profile, node: &Node) -> BTreeMap<String, String> {

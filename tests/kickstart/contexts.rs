@@ -172,7 +172,7 @@ fn small(family: &Family, profile: &Profile) -> Context {
                 untagged: Some(boot),
                 tagged: Vec::new(),
             }],
-            hosts: vec![Host { address: ip("10.77.0.11"), names: vec![fqdn, name] }],
+            hosts: format!("10.77.0.11 {fqdn} {name}\n"),
         },
         disk: DiskRule { min_gib: Some(8), pick: Some(Pick::Smallest), ..DiskRule::default() },
         data_disks: Vec::new(),
@@ -227,9 +227,7 @@ fn room(c: &mut Context) {
             tagged: vec![vlan(300, address("tenant", "10.80.0.11", None, None))],
         },
     ];
-    c.net
-        .hosts
-        .push(Host { address: ip("10.77.0.250"), names: vec!["api.site.example".into(), "api".into()] });
+    c.net.hosts.push_str("10.77.0.250 api.site.example api\n");
     c.disk = DiskRule {
         serial: Some("S4EVNX0N100001".into()),
         model: Some("Bob's \"fast\" $disk".into()),

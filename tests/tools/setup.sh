@@ -7,7 +7,7 @@ packages() {
   case $1 in
     build) echo gcc libc6-dev make curl ca-certificates git ;;
     lab) echo qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 mmdebstrap e2fsprogs mtools dosfstools \
-      grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv debian-archive-keyring tcpdump procps \
+      grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv kmod util-linux debian-archive-keyring tcpdump procps \
       python3-minimal ;;
     clients) echo iproute2 udhcpc busybox isc-dhcp-client isc-dhcp-relay dnsmasq-base kea-admin atftp curl nftables \
       xorriso tcpdump procps python3-minimal ;;
