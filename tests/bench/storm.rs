@@ -69,7 +69,10 @@ fn main() {
 }
 
 async fn run(plan: Plan, nodes: u32, base: Vec<u8>, limit: Duration) -> usize {
-    let socket = Arc::new(UdpSocket::bind((plan.me, 67)).await.expect("port 67 of the generator's address"));
+    let socket = UdpSocket::bind((plan.me, 67)).await.expect("port 67 of the generator's address");
+    // 512 offers at once do not fit the default buffer: the generator must not be what loses them.
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(16 << 20);
+    let socket = Arc::new(socket);
     let waiting: Waiting = Arc::default();
     let (s, w) = (socket.clone(), waiting.clone());
     tokio::spawn(async move {
@@ -86,9 +89,10 @@ async fn run(plan: Plan, nodes: u32, base: Vec<u8>, limit: Duration) -> usize {
     let start = Instant::now();
     let mut tasks = Vec::new();
     for i in 0..nodes {
-        let mut mac = [base[0], base[1], base[2], base[3], 0, 0];
-        let n = i + 1;
-        mac[3] = mac[3].wrapping_add((n >> 16) as u8);
+        let mut mac = [base[0], base[1], base[2], 0, 0, 0];
+        // Scattered: an odd factor permutes the lower 24 bits, so no two nodes share an address.
+        let n = (i + 1).wrapping_mul(0x9e_3779);
+        mac[3] = (n >> 16) as u8;
         mac[4] = (n >> 8) as u8;
         mac[5] = n as u8;
         let (plan, socket, waiting) = (plan.clone(), socket.clone(), waiting.clone());

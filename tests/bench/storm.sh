@@ -52,7 +52,9 @@ with open(f"{site}/site.toml", "w") as f:
 with open(f"{site}/nodes.csv", "w") as f:
     f.write("mac,role\n")
     for n in range(1, nodes + 1):
-        mac = f"52:54:00:{n >> 16:02x}:{n >> 8 & 255:02x}:{n & 255:02x}"
+        # Scattered addresses, as in storm.rs: dnsmasq hashes consecutive ones to the same lease and then refuses them.
+        x = n * 0x9E3779 & 0xFFFFFF
+        mac = f"52:54:00:{x >> 16:02x}:{x >> 8 & 255:02x}:{x & 255:02x}"
         f.write(f"{mac},compute\n")
         hyphens = mac.replace(":", "-")
         with open(f"{work}/www/scripts/{hyphens}.ipxe", "w") as s:
@@ -63,7 +65,7 @@ with open(f"{site}/nodes.csv", "w") as f:
 os.makedirs(f"{work}/tree/images")
 with open(f"{work}/tree/images/storm.toml", "w") as f:
     f.write('summary = "bench"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "vmlinuz"\n'
-            'initrd = ["initrd.img"]\n')
+            'initrd = ["initrd.img"]\ntree = "tree"\n')
 shelf = f"{site}/.bootstead/images"
 for folder, files in (("storm", {"vmlinuz": f"{work}/www/vmlinuz", "initrd.img": f"{work}/www/initrd.img"}),
                       ("loaders", {"undionly.kpxe": f"{work}/tftp/undionly.kpxe"})):
@@ -92,6 +94,7 @@ play() { # prints the generator's line and the server's cost; pids of the server
 ours() {
   rm -rf "$work/site/.bootstead/"{journal*,lock,control.sock}
   local b=("$binary" --site "$work/site/site.toml" --tree "$work/tree")
+  "${b[@]}" check >/dev/null
   "${b[@]}" node arm --all --yes "$nodes" >/dev/null
   ip netns exec $ns_s "${b[@]}" serve >"$work/serve.log" 2>&1 &
   local pid=$! t=$EPOCHREALTIME
