@@ -125,7 +125,8 @@ import sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
 leased = db.execute("SELECT count(*) FROM event WHERE what LIKE '%\"what\":\"leased\"%'").fetchone()[0]
 print(f"bootstead journal: {leased} leases for {sys.argv[2]} ACKs that perfdhcp received")
-sys.exit(leased < int(sys.argv[2]))
+# perfdhcp ends with an error whenever it lost a packet, so its status says nothing; no ACK at all is a failure.
+sys.exit(leased < int(sys.argv[2]) or int(sys.argv[2]) == 0)
 EOP
     else
       stop

@@ -147,4 +147,8 @@ for key, name in (("seconds", "time, s"), ("cpu_s", "CPU, s"), ("peak_mb", "peak
                   ("dhcp_p99_ms", "DHCP p99, ms"), ("script_p99_ms", "script p99, ms"), ("retransmits", "retransmits"), ("failed", "failed nodes")):
     ratio = f"{a[key] / b[key]:.2f}" if b[key] else "-"
     print(f"  {name:18} bootstead {a[key]:10.2f}   dnsmasq+nginx {b[key]:10.2f}   ratio {ratio}")
+if b["failed"]:
+    print(f"  the peer failed {b['failed']:.0f} nodes: its time and CPU are for less work")
+lost = sum(r.get("failed", nodes) for r in rows["bootstead"])
+sys.exit(f"storm: bootstead failed {lost:.0f} nodes" if lost else 0)
 EOP
