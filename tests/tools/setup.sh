@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Owns what has to be installed before a make target can run: Debian packages by group, and the Rust toolchain.
-# Usage: setup.sh GROUP...   groups: build lab clients validators bench
+# Usage: setup.sh GROUP...   groups: build lab cluster clients validators bench
 set -euo pipefail
 
 packages() {
@@ -9,6 +9,8 @@ packages() {
     lab) echo qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 mmdebstrap e2fsprogs mtools dosfstools \
       grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv kmod util-linux debian-archive-keyring tcpdump procps \
       python3-minimal ;;
+    cluster) echo systemd-container mmdebstrap apt-utils debian-archive-keyring iproute2 iputils-ping util-linux procps \
+      python3-minimal rsync keepalived haproxy ;;
     clients) echo iproute2 udhcpc busybox isc-dhcp-client isc-dhcp-relay dnsmasq-base kea-admin atftp curl nftables \
       xorriso tcpdump procps python3-minimal ;;
     validators) echo python3 python3-venv python3-jsonschema ignition debconf shellcheck xorriso ;;
