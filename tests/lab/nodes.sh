@@ -20,6 +20,7 @@
 #
 # A node's disk is an overlay on the bare root (or on a layer), so it survives cuts and costs what it writes. /opt/repo
 # is its only package source, a directory repository of what cluster.packages names; there is no way out of the lab.
+# It has all capabilities but the one to set the clock, which is this machine's; chrony runs with -x for that reason.
 # The link is made anew at each boot: an address that the cluster had put on it is gone after a cut, as on a machine.
 # Cached in $NODES_CACHE until the package lists change; remove that folder to take up the archive's newer versions.
 # Files of a run: $LAB_DIR/nodes/NAME (upper: what the node wrote), $LAB_DIR/NAME.console. Needs root.
@@ -47,6 +48,8 @@ nodes_until() {
 
 nodes_base() {
   local tool
+  ! nodes_current "$NODES_CACHE/base" "$(nodes_base_key)" || ! nodes_current "$NODES_CACHE/repo" "$(nodes_repo_key)" ||
+    return 0
   [ "$(id -u)" = 0 ] || { nodes_wrong "making the bare root needs root: run it with sudo"; return; }
   for tool in mmdebstrap apt-ftparchive systemd-nspawn; do
     command -v $tool >/dev/null || { nodes_wrong "$tool is missing; run: tests/tools/setup.sh lab cluster"; return; }
@@ -59,8 +62,9 @@ nodes_base() {
 }
 
 nodes_wanted() { sed -E 's/#.*//; s/[[:space:]]+//g; /^$/d' "$NODES_LIST"; }
-nodes_base_key() { echo "$NODES_SUITE $NODES_BARE" | sha256sum | cut -c1-16; }
-nodes_repo_key() { { nodes_base_key; nodes_wanted | sort -u; } | sha256sum | cut -c1-16; }
+# A key stands for what was asked for and for the recipe: what an older one made is made anew.
+nodes_base_key() { { echo "$NODES_SUITE $NODES_BARE"; declare -f nodes_make_base; } | sha256sum | cut -c1-16; }
+nodes_repo_key() { { nodes_base_key; nodes_wanted | sort -u; declare -f nodes_make_repo; } | sha256sum | cut -c1-16; }
 
 # nodes_current FOLDER KEY: whether FOLDER was made for KEY.
 nodes_current() { [ "$(cat "$1.key" 2>/dev/null)" = "$2" ] && [ -d "$1" ]; }
@@ -99,6 +103,10 @@ nodes_make_base() {
   mkdir -p "$dir.new"/var/lib/apt/lists/partial "$dir.new"/opt/repo
   rm -f "$dir.new"/etc/apt/sources.list.d/*
   echo 'deb [trusted=yes] file:///opt/repo ./' >"$dir.new"/etc/apt/sources.list
+  # mmdebstrap copies these from this machine.
+  rm -f "$dir.new"/etc/hostname "$dir.new"/etc/resolv.conf
+  : >"$dir.new"/etc/resolv.conf
+  printf '127.0.0.1\tlocalhost\n' >"$dir.new"/etc/hosts
   : >"$dir.new"/etc/machine-id
   # Nobody can log in on a console that nobody can type at.
   ln -s /dev/null "$dir.new"/etc/systemd/system/console-getty.service
@@ -115,7 +123,7 @@ nodes_make_repo() {
   ! nodes_current "$dir" "$key" || return 0
   nodes_say "downloading what $(nodes_wanted | wc -l) packages need (a minute or two)"
   rm -rf "$apt" "$dir.key"
-  mkdir -p "$apt/lists/partial" "$apt/cache" "$apt/empty" "$dir/partial"
+  mkdir -p "$apt/lists/partial" "$apt/cache" "$apt/empty/apt.conf.d" "$dir/partial"
   nodes_sources >"$apt/sources.list" || return
   {
     nodes_apt_network
@@ -150,7 +158,8 @@ nodes_layer() {
   local layer=$1 key dir=$NODES_CACHE/layers/$1
   shift
   nodes_base || return
-  key=$({ nodes_repo_key; printf '%s\n' "$@" | sort -u; } | sha256sum | cut -c1-16)
+  key=$({ nodes_repo_key; printf '%s\n' "$@" | sort -u; declare -f nodes_make_layer; } | sha256sum | cut -c1-16)
+  ! nodes_current "$dir" "$key" || return 0
   (
     flock -w 1800 9 || { nodes_wrong "$NODES_CACHE/lock is held for 30 minutes; another run is stuck"; exit 1; }
     nodes_current "$dir" "$key" || nodes_make_layer "$layer" "$key" "$@"
@@ -163,11 +172,13 @@ nodes_make_layer() {
   local layer=$1 key=$2 dir=$NODES_CACHE/layers/$1 new=$NODES_CACHE/layers/$1.new
   shift 2
   nodes_say "making the layer $layer: $*"
-  rm -rf --one-file-system "$dir" "$new" "$dir.key"
+  rm -rf --one-file-system "$dir" "$new" "$dir.key" "$dir.log"
   mkdir -p "$new/upper" "$new/work" "$new/root"
   # shellcheck disable=SC2016 # the inner shell's own arguments
   nice timeout 1200 unshare --mount --net --uts --ipc --pid --fork --kill-child bash -euc '
     cd "$1"; repo=$2; base=$3; shift 3
+    # nova-common cannot be installed where the machine does not know its own name.
+    hostname localhost
     mount -t overlay -o "lowerdir=$base,upperdir=upper,workdir=work,volatile" layer root
     mount --bind -o ro "$repo" root/opt/repo
     mount -t proc proc root/proc
@@ -182,9 +193,12 @@ nodes_make_layer() {
     rm root/usr/sbin/policy-rc.d
   ' - "$new" "$NODES_CACHE/repo" "$NODES_CACHE/base" "$@" >"$dir.log" 2>&1 </dev/null ||
     { tail -n 5 "$dir.log" >&2; nodes_wrong "the layer $layer could not be made; apt's words: $dir.log"; return; }
-  find "$new/upper/etc/systemd/system" -type l \( -path '*.wants/*' -o -path '*.requires/*' \) -delete
-  # Open vSwitch's identity is made when it is installed; two nodes may not share one.
-  rm -f "$new/upper/etc/openvswitch/system-id.conf" "$new/upper/var/lib/openvswitch/conf.db"
+  # Also a unit's second name, by which systemd takes it for enabled. A link to nothing is another thing: a mask.
+  find "$new/upper/etc/systemd/system" -type l ! -lname /dev/null -delete
+  # What installing made up and two nodes may not share; the services make it up again when they start.
+  rm -f "$new/upper/etc/openvswitch/system-id.conf" "$new/upper/var/lib/openvswitch/conf.db" \
+    "$new/upper/var/lib/rabbitmq/.erlang.cookie"
+  [ ! -e "$new/upper/etc/iscsi/initiatorname.iscsi" ] || echo GenerateName=yes >"$new/upper/etc/iscsi/initiatorname.iscsi"
   mv "$new/upper" "$dir"
   rm -rf --one-file-system "$new"
   echo "$key" >"$dir.key"
@@ -244,7 +258,8 @@ node_prepare() {
     layer=$2
     shift 2
     lower=$NODES_CACHE/layers/$layer:$lower
-    [ -d "$NODES_CACHE/layers/$layer" ] || { nodes_wrong "no layer $layer; make it with nodes_layer $layer PACKAGE..."; return; }
+    [ -d "$NODES_CACHE/layers/$layer" ] ||
+      { nodes_wrong "no layer $layer; make it with nodes_layer $layer PACKAGE..."; return; }
   fi
   local name=$1 address=$2 mac=${3:-}
   [[ $name =~ ^[a-z0-9][a-z0-9-]{0,12}$ ]] ||
@@ -263,6 +278,15 @@ node_prepare() {
   echo "$name" >"$root/etc/hostname"
   printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n' "$name" >"$root/etc/hosts"
   printf '%s' "$LAB_NS-$name" | sha256sum | cut -c1-32 >"$root/etc/machine-id"
+  # All nodes share this machine's clock and none may set it; chrony does all else that it does.
+  mkdir -p "$root/etc/systemd/system/chrony.service.d"
+  cat >"$root/etc/systemd/system/chrony.service.d/lab.conf" <<'END'
+[Unit]
+ConditionCapability=
+[Service]
+ExecStart=
+ExecStart=!/usr/sbin/chronyd -x $DAEMON_OPTS
+END
 }
 
 node_boot() {
@@ -285,8 +309,9 @@ node_keep() {
   local name=$1 status=133 group groups arguments
   set +e
   arguments=(--quiet --boot --directory="$(node_root "$name")" --machine="$LAB_NS-$name" --hostname="$name"
-    --register=no --keep-unit --network-namespace-path="/run/netns/$LAB_NS-$name" --capability=all
-    --resolv-conf=off --timezone=off --link-journal=no --console=read-only --bind-ro="$NODES_CACHE/repo:/opt/repo")
+    --register=no --keep-unit --network-namespace-path="/run/netns/$LAB_NS-$name"
+    --capability=all --drop-capability=CAP_SYS_TIME --resolv-conf=off --timezone=off --link-journal=no
+    --console=read-only --bind-ro="$NODES_CACHE/repo:/opt/repo")
   [ ! -e /dev/net/tun ] || arguments+=(--bind=/dev/net/tun)
   while [ $status = 133 ]; do
     node_link_down "$name"
@@ -343,8 +368,8 @@ node_run() {
   local name=$1 pid
   shift
   pid=$(node_pid "$name") || { nodes_wrong "node $name is off"; return 255; }
-  nsenter --target "$pid" --all -- env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+  nsenter --target "$pid" --all -- setpriv --inh-caps=-sys_time --bounding-set=-sys_time \
+    env -i HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
 node_cut() {
@@ -381,7 +406,8 @@ node_remove() {
   node_link_down "$name"
   node_cgroups_remove "$name"
   if mountpoint -q "$dir/root"; then
-    nodes_until 20 umount "$dir/root" || { nodes_wrong "$dir/root is still in use; find out by what: fuser -vm $dir/root"; return; }
+    nodes_until 20 umount "$dir/root" ||
+      { nodes_wrong "$dir/root is still in use; find out by what: fuser -vm $dir/root"; return; }
   fi
   [ -n "${LAB_KEEP_DISKS:-}" ] || rm -rf --one-file-system "$dir"
 }
@@ -447,10 +473,10 @@ node_counter() {
 # Without file pages: anonymous memory and shared memory, which is what does not go away under pressure.
 node_memory() {
   { node_counter "$1" memory.stat || nodes_wrong "no control group counts the memory of node $1"; } |
-    awk '/^(total_rss|total_shmem|anon|shmem) / { sum += $2 } END { printf "%d\n", sum / 1048576 }'
+    awk '/^total_(rss|shmem) / { one += $2 } /^(anon|shmem) / { two += $2 } END { printf "%d\n", (one ? one : two) / 1048576 }'
 }
 
 node_cpu() {
   { node_counter "$1" cpuacct.usage || node_counter "$1" cpu.stat | awk '/^usage_usec/ { print $2 * 1000 }'; } |
-    awk '{ printf "%d\n", $1 / 1000000000 }'
+    awk '{ printf "%.1f\n", $1 / 1000000000 }'
 }
