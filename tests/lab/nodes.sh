@@ -295,6 +295,8 @@ node_boot() {
   ! node_alive "$name" || { nodes_wrong "node $name is on already"; return; }
   node_keep "$name" </dev/null >>"$LAB_DIR/$name.console" 2>&1 &
   echo $! >"$(node_dir "$name")/keeper"
+  # A plain `wait` of the caller means the caller's own children.
+  disown $!
   nodes_until "$limit" node_started "$name" ||
     { tail -n 5 "$LAB_DIR/$name.console" >&2
       nodes_wrong "node $name has not started after $limit s; its console: $LAB_DIR/$name.console"; }
