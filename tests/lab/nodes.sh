@@ -158,7 +158,8 @@ nodes_layer() {
   local layer=$1 key dir=$NODES_CACHE/layers/$1
   shift
   nodes_base || return
-  key=$({ nodes_repo_key; printf '%s\n' "$@" | sort -u; declare -f nodes_make_layer; } | sha256sum | cut -c1-16)
+  # Not the repository's key: a longer list makes no other layer.
+  key=$({ nodes_base_key; printf '%s\n' "$@" | sort -u; declare -f nodes_make_layer; } | sha256sum | cut -c1-16)
   ! nodes_current "$dir" "$key" || return 0
   (
     flock -w 1800 9 || { nodes_wrong "$NODES_CACHE/lock is held for 30 minutes; another run is stuck"; exit 1; }
