@@ -6,10 +6,15 @@
 //! | `GET /a/MAC/TOKEN/FILE` | the installation that holds TOKEN |
 //! | `GET,POST /v1/nodes/MAC/report` | the installation that holds the token (`token=` or `Authorization: Bearer`) |
 //! | `GET /v1/nodes/MAC/orders` | the same (fast lane) |
+//! | `GET /v1/nodes/MAC/agent.sh` | the same; the shell script that puts the agent on the installed node |
+//! | `GET /agent/bootstead` | anybody on the provisioning network: this program itself |
+//! | `POST /v1/agent/join` (TLS, port `agent_port`) | the installation that holds the token, once: from then on its agent's certificate counts |
+//! | `POST /v1/agent/work`, `POST /v1/agent/report` (TLS) | the agent whose certificate joined |
 //! | `GET,HEAD /images/NAME/PATH`, `GET,HEAD /loaders/FILE` | anybody on the provisioning network; nothing secret is in there |
-//! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload` | the operator: only on the UNIX socket, by its file mode |
+//! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload`, `GET /v1/plan`, `POST /v1/apply`, `POST /v1/steps`, `POST /v1/look`, `GET /v1/looks` | the operator: only on the UNIX socket, by its file mode |
 
-use crate::base::Mac;
+use crate::base::{Mac, Sha256};
+use crate::steps::Step;
 use serde::{Deserialize, Serialize};
 
 /// `/boot.ipxe`: the machine's boot script.
@@ -114,4 +119,155 @@ pub struct Intent {
     /// Why; `hold` shows it on the machine's console.
     #[serde(default)]
     pub why: String,
+}
+
+/// Path of the script that puts the agent on an installed node.
+pub fn agent_script_path(mac: Mac) -> String {
+    format!("/v1/nodes/{}/agent.sh", mac.hyphens())
+}
+/// This program, for nodes.
+pub const AGENT_BINARY: &str = "/agent/bootstead";
+pub const JOIN: &str = "/v1/agent/join";
+pub const WORK: &str = "/v1/agent/work";
+pub const REPORT: &str = "/v1/agent/report";
+
+/// An agent proves once that it belongs to an installation. Its TLS certificate is what counts afterwards.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Join {
+    pub mac: Mac,
+    pub token: String,
+    pub version: String,
+}
+
+/// An agent asks for work; the reply comes when there is some, or after [`WAIT`] seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkAsked {
+    /// The node's clock, milliseconds since 1970.
+    pub clock: i64,
+    /// The newest plan that it has seen.
+    pub generation: u32,
+    /// What it is doing already.
+    pub running: Vec<String>,
+    pub version: String,
+}
+
+/// How long a request for work is kept waiting, in seconds.
+pub const WAIT: u64 = 25;
+
+/// What an agent is to do now. All tasks of one reply may be done side by side.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Work {
+    /// The plan that the tasks belong to; an agent never works for an older one than it has seen.
+    pub generation: u32,
+    pub tasks: Vec<Task>,
+    /// Where this server is reached, `address:port`: kept for the day when it has another address.
+    pub servers: Vec<String>,
+}
+
+/// One step for one node, with its secrets in it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Task {
+    pub id: String,
+    pub digest: Sha256,
+    /// Seconds.
+    pub timeout: u32,
+    pub mode: Mode,
+    /// Of a look: which request it answers.
+    #[serde(default)]
+    pub look: u64,
+    pub step: Step,
+}
+
+/// What is done with a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It is done.
+    Apply,
+    /// It is only said what would change.
+    Compare,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    pub generation: u32,
+    pub id: String,
+    pub digest: Sha256,
+    pub mode: Mode,
+    #[serde(default)]
+    pub look: u64,
+    /// Why it failed; none: it did not.
+    pub failed: Option<String>,
+    /// Whether something was (or, comparing, would be) changed.
+    pub changed: bool,
+    pub millis: u64,
+    /// What it printed or the difference; at most [`OUTPUT`] bytes.
+    pub output: String,
+}
+
+/// The longest output that is kept of a step, in bytes.
+pub const OUTPUT: usize = 16 * 1024;
+
+/// Which plan is in use and where its steps are.
+pub const PLAN: &str = "/v1/plan";
+/// Puts a plan to work.
+pub const APPLY: &str = "/v1/apply";
+/// Retry or skip of steps.
+pub const STEPS: &str = "/v1/steps";
+/// Has nodes looked at without changing them: verify and drift.
+pub const LOOK: &str = "/v1/look";
+/// What was found so far.
+pub const LOOKS: &str = "/v1/looks";
+
+/// Puts the plan of this digest to work: the one that a person has seen, or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Apply {
+    pub digest: Sha256,
+    pub by: String,
+    /// Goes through everything again, also what is done.
+    #[serde(default)]
+    pub again: bool,
+}
+
+/// A person decides about steps that failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepWish {
+    /// None: every node.
+    pub node: Option<String>,
+    /// None: every failed step.
+    pub step: Option<String>,
+    pub by: String,
+    /// Set: the step counts as done for this reason. None: it is tried again.
+    #[serde(default)]
+    pub skip: Option<String>,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LookKind {
+    /// The parts' own checks.
+    Verify,
+    /// Every file, service, setting and package of the plan against the node.
+    Drift,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    pub node: String,
+    pub id: String,
+    pub title: String,
+    /// None: no answer yet.
+    pub found: Option<Found>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    pub failed: Option<String>,
+    pub changed: bool,
+    pub millis: u64,
+    pub output: String,
 }

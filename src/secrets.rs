@@ -1,9 +1,14 @@
-//! Owns the site's secrets on disk: `secrets.toml` in the state folder, made once, readable by its owner only.
+//! Owns the site's secrets: `secrets.toml` in the state folder, made once, readable by its owner only; and what is
+//! derived from it: every password of the cluster. Nothing else is stored, so that one file is the whole backup.
 
 use crate::base::Secret;
 use crate::base::secret::SiteKey;
 use crate::disk;
 use crate::problem::Problem;
+use crate::profiles::Part;
+use crate::profiles::part::SecretKind;
+use crate::steps::{SECRET, Step, fill, secret_name};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The file's name in the state folder.
@@ -73,6 +78,107 @@ fn random() -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The file that says which secrets were rotated.
+pub const ROTATED: &str = "rotated.toml";
+
+/// The version of each rotated secret: 2 after the first rotation.
+pub fn versions(state_dir: &Path) -> Result<BTreeMap<String, u32>, Problem> {
+    let path = state_dir.join(ROTATED);
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    toml::from_str(&disk::read_text(&path)?).map_err(|e| {
+        Problem::environment(format!("{} is damaged: {}", path.display(), e.message()))
+            .help("its lines look like `galera-sst = 2`")
+    })
+}
+
+/// Notes one more version of a secret; returns its number. The next plan uses it.
+pub fn rotate(state_dir: &Path, name: &str) -> Result<u32, Problem> {
+    let mut all = versions(state_dir)?;
+    let version = all.entry(name.to_string()).or_insert(1);
+    *version += 1;
+    let version = *version;
+    let text = toml::to_string(&all).map_err(|e| Problem::fault(e.to_string()))?;
+    let text = format!("# How often each secret was made anew; the values come from {FILE}.\n{text}");
+    disk::write(&state_dir.join(ROTATED), text.as_bytes(), 0o600)?;
+    Ok(version)
+}
+
+/// A secret's value: the same for the same site key, name and version.
+pub fn value(key: &SiteKey, kind: SecretKind, name: &str, version: u32) -> String {
+    let label = match version {
+        0 | 1 => format!("secret {name}"),
+        v => format!("secret {name} {v}"),
+    };
+    let bytes = key.derive(&label);
+    let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    match kind {
+        SecretKind::Password => hex(&bytes[..16]),
+        SecretKind::Fernet => base64_url(&bytes),
+        SecretKind::Cookie => bytes[..20].iter().map(|b| char::from(b'A' + b % 26)).collect(),
+        SecretKind::Uuid => {
+            let mut b = [0u8; 16];
+            b.copy_from_slice(&bytes[..16]);
+            b[6] = b[6] & 0x0f | 0x80;
+            b[8] = b[8] & 0x3f | 0x80;
+            let h = hex(&b);
+            format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+        }
+    }
+}
+
+/// URL-safe base64 with padding (RFC 4648, section 5).
+fn base64_url(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let n = chunk.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            match i <= chunk.len() {
+                true => out.push(char::from(DIGITS[(n >> (18 - 6 * i)) as usize & 63])),
+                false => out.push('='),
+            }
+        }
+    }
+    out
+}
+
+/// Puts the values in place of the placeholders; returns the step and the values, for whoever must redact them.
+pub fn reveal(
+    step: &Step,
+    parts: &BTreeMap<String, Part>,
+    key: &SiteKey,
+) -> Result<(Step, Vec<(String, String)>), Problem> {
+    let mut step = step.clone();
+    let mut used = Vec::new();
+    for text in step.texts_mut() {
+        let filled = fill(text, SECRET, |inner| {
+            let (name, version, length) = secret_name(inner);
+            let kind = parts.values().find_map(|p| p.secrets.get(name));
+            let kind = kind.ok_or_else(|| format!("the secret {name:?} is declared by no part any more"))?;
+            let whole = value(key, *kind, name, version);
+            let cut: String = whole.chars().take(length.unwrap_or(usize::MAX)).collect();
+            if !used.iter().any(|(_, v)| *v == cut) {
+                used.push((name.to_string(), cut.clone()));
+            }
+            Ok(cut)
+        });
+        *text = filled.map_err(|why| Problem::input(why).help("make a new plan: `bootstead plan`"))?;
+    }
+    // The longest first: a shortened one must not leave the rest of a long one behind.
+    used.sort_by_key(|(_, v)| std::cmp::Reverse(v.len()));
+    Ok((step, used))
+}
+
+/// Takes the values out of a text that is kept.
+pub fn redact(text: &str, used: &[(String, String)]) -> String {
+    used.iter().fold(text.to_string(), |text, (name, value)| match value.is_empty() {
+        true => text,
+        false => text.replace(value.as_str(), &format!("[secret {name}]")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +202,21 @@ mod tests {
         let e = load_or_make(&dir).err().unwrap().to_string();
         assert!(!e.contains("oops") && e.contains("damaged"), "{e}");
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn values_are_stable_differ_and_can_be_taken_out_again() {
+        let key = SiteKey::new(Secret::new("k".repeat(64)));
+        let v = |kind, name, version| value(&key, kind, name, version);
+        let password = v(SecretKind::Password, "db", 1);
+        assert_eq!(password, v(SecretKind::Password, "db", 1));
+        assert_ne!(password, v(SecretKind::Password, "db", 2));
+        assert_ne!(password, v(SecretKind::Password, "mq", 1));
+        assert_eq!(v(SecretKind::Fernet, "f", 1).len(), 44);
+        assert!(v(SecretKind::Cookie, "c", 1).chars().all(|c| c.is_ascii_uppercase()));
+        assert_eq!(v(SecretKind::Uuid, "u", 1).as_bytes()[14], b'8');
+        assert_eq!(base64_url(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
+        let used = vec![("db".to_string(), password.clone())];
+        assert_eq!(redact(&format!("a {password} b"), &used), "a [secret db] b");
     }
 }

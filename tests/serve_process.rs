@@ -26,7 +26,7 @@ fn mac(n: u8) -> Mac {
 struct Place {
     dir: Scratch,
     http: SocketAddr,
-    ports: [String; 3],
+    ports: [String; 4],
 }
 
 impl Place {
@@ -39,7 +39,7 @@ impl Place {
         let image = "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"linux\"\n\
                      initrd = [\"initrd.gz\"]\ntree = \"os\"\n";
         std::fs::write(tree.join("tiny.toml"), image).unwrap();
-        let ports = [free_port(), free_port(), free_port()];
+        let ports = [free_port(), free_port(), free_port(), free_port()];
         let place = Place {
             http: SocketAddr::from(([127, 0, 0, 1], ports[0])),
             ports: ports.map(|p| p.to_string()),
@@ -71,7 +71,7 @@ impl Place {
         self.command(words).output().unwrap()
     }
     fn serve(&self) -> Command {
-        let [http, tftp, syslog] = &self.ports;
+        let [http, tftp, syslog, agents] = &self.ports;
         self.command(&[
             "serve",
             "--no-dhcp",
@@ -83,6 +83,8 @@ impl Place {
             tftp,
             "--syslog-port",
             syslog,
+            "--agent-port",
+            agents,
         ])
     }
     fn socket(&self) -> PathBuf {

@@ -44,6 +44,10 @@ impl SiteKey {
         let text = Sha256::hmac(self.0.reveal().as_bytes(), format!("install {mac} {arming}").as_bytes());
         Secret::new(&text.to_string()[..32])
     }
+    /// 32 bytes for one purpose; another label gives other bytes, and none tells anything about the key.
+    pub fn derive(&self, label: &str) -> [u8; 32] {
+        Sha256::hmac(self.0.reveal().as_bytes(), format!("cluster {label}").as_bytes()).0
+    }
     /// Whether `offered` is that token. Digests are compared in constant time.
     pub fn accepts(&self, mac: Mac, arming: u32, offered: &str) -> bool {
         use subtle::ConstantTimeEq as _;

@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 2 the operator's input, 3 the environment, 70 a fault of ours.
 
+mod agent;
+mod apply;
 mod assign;
 mod build;
 mod diff;
@@ -10,12 +12,16 @@ mod events;
 mod explain;
 mod image;
 mod init;
+mod inventory;
+mod keep;
 mod load;
 mod node;
+mod plan;
 mod render;
 mod serve;
 mod station;
 mod status;
+mod steps;
 mod terminal;
 mod tree;
 mod watch;
@@ -99,6 +105,26 @@ pub enum Command {
     Events(events::EventsArgs),
     /// Arm, hold, release, forget, assign nodes
     Node(node::NodeArgs),
+    /// What will be done on every node to make the cluster, and why
+    Plan(plan::PlanArgs),
+    /// Put the plan that was shown to work
+    Apply(apply::ApplyArgs),
+    /// Where the plan's steps are; try a failed one again, or skip it
+    Steps(steps::StepsArgs),
+    /// Look at the cluster as an administrator would
+    Verify(steps::VerifyArgs),
+    /// What on the nodes differs from the plan
+    Drift(steps::DriftArgs),
+    /// The nodes for other tools: Ansible's dynamic inventory
+    Inventory(inventory::InventoryArgs),
+    /// The cluster's secrets: name them, make one anew
+    Secrets(keep::SecretsArgs),
+    /// Copy what this appliance must not lose into a folder
+    Backup(keep::BackupArgs),
+    /// Bring a backup back into an empty state folder
+    Restore(keep::RestoreArgs),
+    /// Work on this node for a Bootstead server (runs on installed nodes)
+    Agent(agent::AgentArgs),
     /// Write shell completions
     Completions {
         /// Which shell
@@ -145,6 +171,16 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
         Command::Status(args) => status::run(g, args),
         Command::Events(args) => events::run(g, args),
         Command::Node(args) => node::run(g, args),
+        Command::Plan(args) => plan::run(g, args),
+        Command::Apply(args) => apply::run(g, args),
+        Command::Steps(args) => steps::run(g, args),
+        Command::Verify(args) => steps::verify(g, args),
+        Command::Drift(args) => steps::drift(g, args),
+        Command::Inventory(args) => inventory::run(g, args),
+        Command::Secrets(args) => keep::secrets(g, &args),
+        Command::Backup(args) => keep::backup(g, &args),
+        Command::Restore(args) => keep::restore(g, &args),
+        Command::Agent(args) => agent::run(args),
         Command::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "bootstead", &mut out);

@@ -10,6 +10,7 @@ use crate::serve::shared::Load;
 use crate::serve::{Materials, Options, run as serve};
 use crate::shelf::Shelf;
 use crate::store::sqlite::Sqlite;
+use crate::tls::Identity;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +23,9 @@ pub struct ServeArgs {
     /// Port for HTTP [default: the site's, else 80]
     #[arg(long, value_name = "PORT")]
     http_port: Option<u16>,
+    /// Port for the agents of installed nodes [default: the site's, else 8443]
+    #[arg(long, value_name = "PORT")]
+    agent_port: Option<u16>,
     /// Port for TFTP; firmware asks only on 69
     #[arg(long, value_name = "PORT")]
     tftp_port: Option<u16>,
@@ -55,16 +59,18 @@ pub fn run(g: &Globals, args: ServeArgs) -> Result<Exit, Problems> {
     // The lock of the state folder comes first: a second server shall not even make a key.
     let store = Box::new(Sqlite::open(&g.state_dir())?);
     let key = crate::secrets::load_or_make(&g.state_dir())?;
+    let identity = Identity::load_or_make(&g.state_dir().join("tls.json"), "bootstead")?;
     let options = Options {
         state: g.state_dir(),
         listen: args.listen,
         http_port: args.http_port,
+        agent_port: args.agent_port,
         tftp_port: args.tftp_port,
         syslog_port: args.syslog_port,
         no_dhcp: args.no_dhcp,
     };
     let materials =
-        Materials { load: read, store, key, renders: Arc::new(Rendering), clock: Clock::system() };
+        Materials { load: read, store, key, identity, renders: Arc::new(Rendering), clock: Clock::system() };
     serve(&options, materials)?;
     Ok(Exit::Ok)
 }

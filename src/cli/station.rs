@@ -164,6 +164,26 @@ impl<'a> Station<'a> {
         parse::<serde_json::Value>(status, &body).map(|_| true)
     }
 
+    /// Asks the running server; there must be one.
+    pub fn ask<T: Serialize, R: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&T>,
+    ) -> Result<R, Problem> {
+        if !self.is_live() {
+            return Err(Problem::environment("no server runs on this state folder")
+                .why("the nodes' agents get their work from a running server")
+                .help("start it with `bootstead serve`"));
+        }
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(|e| Problem::fault(e.to_string()))?,
+            None => Vec::new(),
+        };
+        let (status, body) = self.call(method, path, body, Duration::ZERO)?;
+        parse(status, &body)
+    }
+
     /// The same on the journal: under its lock, so never beside a server.
     fn write(&self, site: &Site, node: &Node, verb: Verb, why: &str) -> Result<Decided, Problem> {
         let mut store = Sqlite::open(&self.globals.state_dir())?;

@@ -14,9 +14,9 @@ pub struct StatusArgs {
     /// Only nodes of this role
     #[arg(long)]
     pub role: Option<String>,
-    /// Only nodes in this state (failed, installing, armed …)
+    /// Only nodes in this phase (failed, installing, armed …)
     #[arg(long)]
-    pub state: Option<String>,
+    pub phase: Option<String>,
     /// Every node, also those that do not fit the screen
     #[arg(long)]
     pub all: bool,
@@ -61,7 +61,7 @@ pub struct Filter {
 
 impl Filter {
     fn new(args: &StatusArgs) -> Result<Filter, Problem> {
-        let phase = match &args.state {
+        let phase = match &args.phase {
             None => None,
             Some(word) => Some(Phase::ALL.into_iter().find(|p| p.name() == word).ok_or_else(|| {
                 let names: Vec<&str> = Phase::ALL.iter().map(|p| p.name()).collect();

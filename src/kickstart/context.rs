@@ -70,6 +70,8 @@ pub struct RoleParts {
     pub services: Vec<String>,
     /// `8774/tcp`
     pub ports: Vec<String>,
+    /// IP protocols by number that are let in beside TCP, UDP and ICMP: 112 is VRRP.
+    pub protocols: Vec<u8>,
     pub selinux: Selinux,
     pub sysctl: BTreeMap<String, String>,
     pub volumes: Vec<Volume>,

@@ -2,6 +2,7 @@
 
 use crate::base::{ClientArch, Mac, Sha256, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// One fact: when, about which machine, what.
@@ -39,6 +40,57 @@ pub enum Wire {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum What {
+    // about the cluster
+    /// A plan was taken into use: from now on its steps are done. `elected` says which node is a part's first.
+    Planned {
+        generation: u32,
+        digest: Sha256,
+        steps: usize,
+        by: String,
+        /// Everything is gone through again, also what is done.
+        again: bool,
+        elected: BTreeMap<String, Mac>,
+    },
+    /// An agent proved that it belongs to this installation; from now on its own key counts.
+    AgentJoined {
+        arming: u32,
+        /// SHA-256 of its certificate.
+        key: Sha256,
+        version: String,
+    },
+    StepDone {
+        generation: u32,
+        step: String,
+        digest: Sha256,
+        changed: bool,
+        millis: u64,
+        output: String,
+    },
+    StepFailed {
+        generation: u32,
+        step: String,
+        digest: Sha256,
+        why: String,
+        output: String,
+    },
+    /// A person wants it tried again.
+    StepRetried {
+        step: String,
+        by: String,
+    },
+    /// A person says that it counts as done.
+    StepSkipped {
+        step: String,
+        digest: Sha256,
+        why: String,
+        by: String,
+    },
+    /// What is on the node is not what the step made: it is done again.
+    StepDrifted {
+        step: String,
+        detail: String,
+    },
+
     // about the server
     /// A server started on this journal.
     Started {
@@ -159,6 +211,22 @@ impl What {
     /// One line for a person.
     pub fn sentence(&self) -> String {
         match self {
+            What::Planned { generation, digest, steps, by, again, .. } => {
+                let again = if *again { ", all of it again" } else { "" };
+                format!(
+                    "plan {generation} ({}) with {steps} steps put to work by {by}{again}",
+                    digest.short()
+                )
+            }
+            What::AgentJoined { version, .. } => format!("its agent {version} joined"),
+            What::StepDone { step, changed, millis, .. } => {
+                let what = if *changed { "done" } else { "nothing to do" };
+                format!("{step}: {what} ({}.{} s)", millis / 1000, millis % 1000 / 100)
+            }
+            What::StepFailed { step, why, .. } => format!("{step} failed: {why}"),
+            What::StepRetried { step, by } => format!("{step} is tried again, says {by}"),
+            What::StepSkipped { step, why, by, .. } => format!("{step} counts as done, says {by}: {why}"),
+            What::StepDrifted { step, detail } => format!("{step} is not as it was made: {detail}"),
             What::Started { version } => format!("bootstead {version} started"),
             What::SiteLoaded { digest, nodes } => {
                 format!("site {} with {nodes} nodes in use", digest.short())

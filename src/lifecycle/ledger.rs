@@ -3,6 +3,7 @@
 use super::event::{Event, What, Wire};
 use super::state::State;
 use super::step::{Refused, step};
+use super::work::Work;
 use crate::base::{ClientArch, Mac, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -76,6 +77,7 @@ pub struct Ledger {
     set_aside: BTreeMap<Ipv4Addr, Timestamp>,
     /// The last rival DHCP server heard, by its address: interface, what it offered, when.
     rivals: BTreeMap<Ipv4Addr, (String, String, Timestamp)>,
+    work: Work,
 }
 
 impl Ledger {
@@ -83,6 +85,7 @@ impl Ledger {
     pub fn apply(&mut self, event: &Event) -> Result<(), Refused> {
         let Event { at, mac, what } = event;
         let Some(mac) = mac else {
+            self.work.apply(*at, None, what);
             if let What::RivalHeard { interface, server, offer } = what {
                 self.rivals.insert(*server, (interface.clone(), offer.clone(), *at));
             }
@@ -98,6 +101,8 @@ impl Ledger {
         {
             return Err(Refused(format!("arming {arming} was used before")));
         }
+        self.work.admits(Some(*mac), what)?;
+        self.work.apply(*at, Some(*mac), what);
         let r = self.records.entry(*mac).or_insert_with(|| Record::new(*at));
         r.state = next;
         match what {
@@ -146,11 +151,19 @@ impl Ledger {
                 r.last_seen = *at;
                 r.refused = None;
             }
-            What::Log { .. } => r.last_seen = *at,
+            What::Log { .. } | What::AgentJoined { .. } => r.last_seen = *at,
             What::Refused { why, .. } => r.refused = Some(why.clone()),
             What::Hardware { report } => r.hardware = Some(report.clone()),
             What::Held { .. } | What::Released { .. } | What::SentToDisk { .. } => {}
-            What::Started { .. } | What::SiteLoaded { .. } | What::RivalHeard { .. } => {}
+            What::StepDone { .. }
+            | What::StepFailed { .. }
+            | What::StepRetried { .. }
+            | What::StepSkipped { .. }
+            | What::StepDrifted { .. } => {}
+            What::Planned { .. }
+            | What::Started { .. }
+            | What::SiteLoaded { .. }
+            | What::RivalHeard { .. } => {}
         }
         Ok(())
     }
@@ -173,6 +186,10 @@ impl Ledger {
         ledger
     }
 
+    /// The cluster's making.
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
     pub fn record(&self, mac: Mac) -> Option<&Record> {
         self.records.get(&mac)
     }

@@ -8,8 +8,10 @@ pub mod ledger;
 pub mod patience;
 pub mod state;
 pub mod step;
+pub mod work;
 
 pub use event::{Event, Lane, What, Wire};
 pub use ledger::{Lease, Ledger, Progress, Record};
 pub use state::{Proofs, State};
 pub use step::{Refused, step};
+pub use work::Work;

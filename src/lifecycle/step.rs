@@ -110,7 +110,22 @@ pub fn step(state: &State, what: &What, at: Timestamp) -> Result<State, Refused>
             _ => Err(stale(*arming)),
         },
 
+        // Its one-installation token is good for the installation that is under way or done.
+        What::AgentJoined { arming, .. } => match state {
+            State::Installing { arming: a, .. } | State::Installed { arming: a, .. } if a == arming => {
+                Ok(state.clone())
+            }
+            State::Held { before, .. } if before.arming() == Some(*arming) => Ok(state.clone()),
+            _ => Err(stale(*arming)),
+        },
+
         What::Started { .. }
+        | What::Planned { .. }
+        | What::StepDone { .. }
+        | What::StepFailed { .. }
+        | What::StepRetried { .. }
+        | What::StepSkipped { .. }
+        | What::StepDrifted { .. }
         | What::SiteLoaded { .. }
         | What::RivalHeard { .. }
         | What::Asked { boot: false, .. }

@@ -1,4 +1,8 @@
-//! profiles/ROLE/role.toml → [`Profile`]: what a node becomes. This is the install-time half.
+//! profiles/ROLE/role.toml → [`Profile`]: what a node becomes: the install-time half here, the cluster half in [`part`].
+
+pub mod part;
+
+pub use part::Part;
 
 use crate::problem::Problem;
 use crate::tree::Tree;
@@ -39,6 +43,9 @@ pub struct Profile {
     /// Whether clustered services find each other through etcd discovery (Ignition families).
     #[serde(default)]
     pub etcd: bool,
+    /// The cluster half: folders of `profiles/parts/`, for the agent, in order.
+    #[serde(default)]
+    pub parts: Vec<String>,
     /// Template variables that this role's pieces use.
     #[serde(default)]
     pub vars: BTreeMap<String, Var>,

@@ -33,11 +33,11 @@ struct Sorry {
     help: Option<String>,
 }
 
-fn sorry(status: StatusCode, error: String, help: Option<String>) -> Reply {
+pub(super) fn sorry(status: StatusCode, error: String, help: Option<String>) -> Reply {
     Reply::json(status, &Sorry { error, help })
 }
 
-fn problem(p: &Problem) -> Reply {
+pub(super) fn problem(p: &Problem) -> Reply {
     sorry(StatusCode::SERVICE_UNAVAILABLE, p.what.clone(), p.help.clone())
 }
 

@@ -5,7 +5,7 @@ use super::reply::{Outgoing, Reply};
 use super::routes::{self, Asked, Door, NoRoute, Target};
 use super::sendfile::{Jobs, Pipe};
 use super::shared::Shared;
-use super::{answers, control, media, reports, scripts};
+use super::{agent_files, answers, control, media, plans, reports, scripts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::ALLOW;
@@ -183,6 +183,11 @@ async fn dispatch(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply 
         Target::Answer => answers::serve(shared, asked).await,
         Target::Report => reports::report(shared, asked).await,
         Target::Orders => reports::orders(shared, asked).await,
+        Target::AgentScript => agent_files::script(shared, asked),
+        Target::AgentBinary => agent_files::binary(shared, asked),
+        Target::Plan | Target::Apply | Target::Steps | Target::Look | Target::Looks => {
+            plans::serve(shared, target, asked).await
+        }
         _ => control::serve(shared, target, asked).await,
     }
 }

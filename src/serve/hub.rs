@@ -105,12 +105,16 @@ impl Hub {
             // copy of just the states concerned.
             let ledger = self.ledger();
             let mut states: BTreeMap<Mac, crate::lifecycle::State> = BTreeMap::new();
+            let mut keys: BTreeMap<Mac, crate::base::Sha256> = BTreeMap::new();
             for event in events {
                 let result = match event.mac {
                     None => Ok(()),
                     Some(mac) => {
                         let state = states.entry(mac).or_insert_with(|| ledger.state(mac).clone());
-                        crate::lifecycle::step(state, &event.what, event.at).map(|next| *state = next)
+                        crate::lifecycle::step(state, &event.what, event.at)
+                            .and_then(|next| ledger.work().admits(event.mac, &event.what).map(|()| next))
+                            .and_then(|next| first_key(&mut keys, mac, &event.what).map(|()| next))
+                            .map(|next| *state = next)
                     }
                 };
                 if result.is_ok() {
@@ -155,5 +159,15 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, Box<dyn Store>> {
         self.store.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// Of two agents that join within one burst only the first one counts.
+fn first_key(keys: &mut BTreeMap<Mac, crate::base::Sha256>, mac: Mac, what: &What) -> Result<(), Refused> {
+    match what {
+        What::AgentJoined { key, .. } if *keys.entry(mac).or_insert(*key) != *key => {
+            Err(Refused("another agent joined with this installation's token at the same moment".to_string()))
+        }
+        _ => Ok(()),
     }
 }

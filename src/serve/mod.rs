@@ -3,6 +3,8 @@
 //! `start` binds everything first, all or nothing; then DHCP and TFTP run on threads of their own, and HTTP, syslog
 //! and the control socket on one runtime, so that bulk transfers never delay a DHCP or TFTP answer.
 
+pub mod agent_files;
+pub mod agents;
 pub mod answers;
 pub mod clock;
 pub mod control;
@@ -15,6 +17,7 @@ pub mod names;
 pub mod netlink;
 pub mod odd;
 pub mod path;
+pub mod plans;
 pub mod ports;
 pub mod recorder;
 pub mod rendering;
@@ -30,12 +33,14 @@ pub mod syslog;
 pub mod tally;
 pub mod tftp;
 pub mod watch;
+pub mod works;
 
 use crate::base::secret::SiteKey;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
 use crate::site::DhcpMode;
 use crate::store::Store;
+use crate::tls::Identity;
 use clock::Clock;
 use dhcp::Dhcp;
 use hub::{Hub, World};
@@ -57,6 +62,7 @@ pub struct Options {
     pub state: PathBuf,
     pub listen: Option<Ipv4Addr>,
     pub http_port: Option<u16>,
+    pub agent_port: Option<u16>,
     pub tftp_port: Option<u16>,
     pub syslog_port: Option<u16>,
     /// Serve no DHCP, whatever the site file says.
@@ -68,6 +74,8 @@ pub struct Materials {
     pub load: Load,
     pub store: Box<dyn Store>,
     pub key: SiteKey,
+    /// What the nodes' agents know this server by.
+    pub identity: Identity,
     pub renders: Arc<dyn Renders>,
     pub clock: Clock,
 }
@@ -75,6 +83,7 @@ pub struct Materials {
 /// Every socket, bound.
 struct Bound {
     http: TcpListener,
+    agents: TcpListener,
     tftp: UdpSocket,
     odd: Option<UdpSocket>,
     syslog_udp: UdpSocket,
@@ -86,6 +95,7 @@ struct Bound {
 #[derive(Debug, Clone)]
 pub struct Addresses {
     pub http: SocketAddr,
+    pub agents: SocketAddr,
     pub tftp: SocketAddr,
     pub syslog_udp: SocketAddr,
     pub syslog_tcp: SocketAddr,
@@ -119,12 +129,15 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         to,
         clock: materials.clock,
         key: materials.key,
+        pin: materials.identity.fingerprint(),
         renders: materials.renders,
         load: materials.load,
         shelf,
         state: options.state.clone(),
     });
     begin(&shared)?;
+    shared.works.resume(&shared);
+    let tls = crate::tls::server(&materials.identity)?;
     let (stop, stopped) = signal::channel(false);
     let mut threads = Vec::new();
     let (refuse, refused) = signal::channel(None);
@@ -155,8 +168,13 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         .map_err(thread)?;
     let tasks = {
         let _inside = runtime.enter();
-        spawn_tasks(&shared, bound.http, (bound.syslog_udp, bound.syslog_tcp), bound.control, &stopped)
-            .map_err(thread)?
+        let doors = Doors {
+            http: bound.http,
+            agents: bound.agents,
+            syslog: (bound.syslog_udp, bound.syslog_tcp),
+            control: bound.control,
+        };
+        spawn_tasks(&shared, doors, tls, &stopped).map_err(thread)?
     };
     Ok(Running { shared, addresses, refused, stop, threads, recorder, runtime: Some(runtime), tasks })
 }
@@ -283,20 +301,23 @@ fn bind(options: &Options, world: &World) -> Result<(Bound, Addresses), Problems
     let at = |port: u16| SocketAddrV4::new(options.listen.unwrap_or(server.address), port);
     let mut problems = Problems::default();
     let http = take(&mut problems, ports::tcp(at(options.http_port.unwrap_or(server.http_port)), "HTTP"));
+    let agents =
+        take(&mut problems, ports::tcp(at(options.agent_port.unwrap_or(server.agent_port)), "agents"));
     let tftp = take(&mut problems, ports::tftp(at(options.tftp_port.unwrap_or(69))));
     let syslog = options.syslog_port.unwrap_or(SYSLOG);
     let syslog_udp = take(&mut problems, ports::udp(at(syslog), "syslog"));
     let syslog_tcp = take(&mut problems, ports::tcp(at(syslog), "syslog"));
     let path = options.state.join("control.sock");
     let control = take(&mut problems, ports::unix(&path));
-    let (Some(http), Some((tftp, odd)), Some(syslog_udp), Some(syslog_tcp), Some(control)) =
-        (http, tftp, syslog_udp, syslog_tcp, control)
+    let (Some(http), Some(agents), Some((tftp, odd)), Some(syslog_udp), Some(syslog_tcp), Some(control)) =
+        (http, agents, tftp, syslog_udp, syslog_tcp, control)
     else {
         return Err(problems);
     };
     let addresses = (|| {
         Ok(Addresses {
             http: http.local_addr()?,
+            agents: agents.local_addr()?,
             tftp: tftp.local_addr()?,
             syslog_udp: syslog_udp.local_addr()?,
             syslog_tcp: syslog_tcp.local_addr()?,
@@ -304,7 +325,7 @@ fn bind(options: &Options, world: &World) -> Result<(Bound, Addresses), Problems
         })
     })()
     .map_err(|e: std::io::Error| Problem::environment(format!("a bound socket has no address: {e}")))?;
-    Ok((Bound { http, tftp, odd, syslog_udp, syslog_tcp, control }, addresses))
+    Ok((Bound { http, agents, tftp, odd, syslog_udp, syslog_tcp, control }, addresses))
 }
 
 /// The port that installers send their log to (RFC 5426, RFC 6587).
@@ -347,22 +368,33 @@ fn run_tftp(
     }
 }
 
-fn spawn_tasks(
-    shared: &Arc<Shared>,
+/// The doors of the async part.
+struct Doors {
     http: TcpListener,
+    agents: TcpListener,
     syslog: (UdpSocket, TcpListener),
     control: UnixListener,
+}
+
+fn spawn_tasks(
+    shared: &Arc<Shared>,
+    doors: Doors,
+    tls: Arc<rustls::ServerConfig>,
     stopped: &signal::Receiver<bool>,
 ) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
+    let Doors { http, agents, syslog, control } = doors;
     syslog.0.set_nonblocking(true)?;
     let address = http.local_addr()?.ip();
     let http = tokio::net::TcpListener::from_std(http)?;
+    let agents = tokio::net::TcpListener::from_std(agents)?;
     let udp = tokio::net::UdpSocket::from_std(syslog.0)?;
     let tcp = tokio::net::TcpListener::from_std(syslog.1)?;
     let control = tokio::net::UnixListener::from_std(control)?;
     let sink = syslog::Sink::new(shared.clone());
     Ok(vec![
         tokio::spawn(http::network(http, shared.clone(), stopped.clone())),
+        tokio::spawn(agents::serve(agents, tls, shared.clone(), stopped.clone())),
+        tokio::spawn(agents::follow(shared.clone(), stopped.clone())),
         tokio::spawn(http::socket(control, shared.clone(), stopped.clone())),
         tokio::spawn(syslog::udp(udp, sink.clone(), stopped.clone())),
         tokio::spawn(syslog::tcp(tcp, sink, stopped.clone())),

@@ -82,7 +82,7 @@ pub async fn orders(shared: &Arc<Shared>, asked: &Asked) -> Reply {
 }
 
 /// The node of the path and the arming whose token was sent.
-fn caller(shared: &Shared, asked: &Asked) -> Result<(Node, u32), Reply> {
+pub(super) fn caller(shared: &Shared, asked: &Asked) -> Result<(Node, u32), Reply> {
     let mac = asked.path.get(2).and_then(|m| Mac::parse(m).ok());
     let world = shared.hub.world();
     let Some(node) = mac.and_then(|m| world.site.node_by_mac(m)) else {

@@ -6,6 +6,7 @@ use super::health::Health;
 use super::hub::{Hub, World};
 use super::recorder::Recorder;
 use super::tally::Tally;
+use super::works::Works;
 use crate::api::Orders;
 use crate::base::secret::SiteKey;
 use crate::base::{Mac, Secret, Timestamp};
@@ -45,6 +46,10 @@ pub struct Shared {
     pub to: Recorder,
     pub clock: Clock,
     pub key: SiteKey,
+    /// SHA-256 of the certificate that agents pin.
+    pub pin: crate::base::Sha256,
+    /// The cluster's plan and who works on it.
+    pub works: Works,
     pub renders: Arc<dyn Renders>,
     pub load: Load,
     pub tally: Arc<Tally>,
@@ -158,6 +163,7 @@ pub struct Parts {
     pub to: Recorder,
     pub clock: Clock,
     pub key: SiteKey,
+    pub pin: crate::base::Sha256,
     pub renders: Arc<dyn Renders>,
     pub load: Load,
     pub shelf: Shelf,
@@ -175,6 +181,8 @@ impl Shared {
             to: parts.to,
             clock: parts.clock,
             key: parts.key,
+            pin: parts.pin,
+            works: Works::default(),
             renders: parts.renders,
             load: parts.load,
             cache: Cache::default(),

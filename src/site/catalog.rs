@@ -3,7 +3,7 @@
 use crate::images::Image;
 use crate::kickstart::Family;
 use crate::problem::Problems;
-use crate::profiles::Profile;
+use crate::profiles::{Part, Profile};
 use crate::tree::Tree;
 use crate::tree::template::Templates;
 use std::collections::BTreeMap;
@@ -12,8 +12,12 @@ use std::collections::BTreeMap;
 pub struct Catalog {
     pub families: BTreeMap<String, Family>,
     pub profiles: BTreeMap<String, Profile>,
+    pub parts: BTreeMap<String, Part>,
     pub images: BTreeMap<String, Image>,
+    /// Of `kickstart/`.
     pub templates: Templates,
+    /// Of `profiles/parts/`.
+    pub part_templates: Templates,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -33,10 +37,13 @@ impl Catalog {
         take(p);
         let (images, p) = crate::images::read(tree);
         take(p);
-        let templates = Templates::compile(tree, "kickstart").map_err(take).ok();
-        match templates {
-            Some(templates) if problems.errors() == 0 => {
-                Ok(Catalog { families, profiles, images, templates })
+        let (parts, p) = crate::profiles::part::read(tree);
+        take(p);
+        let templates = Templates::compile(tree, "kickstart").map_err(&mut take).ok();
+        let part_templates = Templates::compile(tree, "profiles/parts").map_err(take).ok();
+        match (templates, part_templates) {
+            (Some(templates), Some(part_templates)) if problems.errors() == 0 => {
+                Ok(Catalog { families, profiles, parts, images, templates, part_templates })
             }
             _ => Err(problems),
         }

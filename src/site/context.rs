@@ -40,7 +40,7 @@ pub fn context(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> R
             mac: mac.to_string(),
             mac_hyphens: mac.hyphens(),
         },
-        role: role_parts(catalog, role, profile, image),
+        role: role_parts(site, catalog, role, profile, image),
         image: image_at(&url, image),
         report: ks::Report {
             url: format!("{url}{}", format_args!("/v1/nodes/{}/report", mac.hyphens())),
@@ -79,7 +79,24 @@ fn gone<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> 
     }
 }
 
-fn role_parts(catalog: &Catalog, role: &Role, profile: &Profile, image: &Image) -> ks::RoleParts {
+fn role_parts(
+    site: &Site,
+    catalog: &Catalog,
+    role: &Role,
+    profile: &Profile,
+    image: &Image,
+) -> ks::RoleParts {
+    let (mut ports, mut protocols) = (profile.ports.clone(), Vec::new());
+    // What the cluster half listens on must be open before its agent comes.
+    let parts = role.parts.iter().filter(|_| site.cluster.is_some()).filter_map(|p| catalog.parts.get(p));
+    for port in parts.flat_map(|p| &p.ports) {
+        match port.as_str() {
+            "vrrp" if !protocols.contains(&112) => protocols.push(112),
+            "vrrp" => {}
+            port if ports.iter().any(|p| p == port) => {}
+            port => ports.push(port.to_string()),
+        }
+    }
     let mut packages =
         package_manager(catalog, image).and_then(|m| profile.packages.get(m)).cloned().unwrap_or_default();
     for package in &role.packages {
@@ -92,7 +109,8 @@ fn role_parts(catalog: &Catalog, role: &Role, profile: &Profile, image: &Image) 
         profile: profile.name.clone(),
         packages,
         services: profile.services.clone(),
-        ports: profile.ports.clone(),
+        ports,
+        protocols,
         selinux: profile.selinux,
         sysctl: profile.sysctl.clone(),
         volumes: profile.volumes.clone(),

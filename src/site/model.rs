@@ -27,6 +27,8 @@ pub struct Site {
     pub vips: BTreeMap<String, Vip>,
     /// Sorted by name.
     pub nodes: Vec<Node>,
+    /// None: nodes are installed, and no cluster is made of them.
+    pub cluster: Option<Cluster>,
     /// Site-wide template variables.
     pub vars: BTreeMap<String, String>,
     /// Digest of everything the site was made from (site file, node tables), for diffs and the journal.
@@ -44,6 +46,8 @@ pub struct Server {
     /// Its own address on the provisioning network.
     pub address: Ipv4Addr,
     pub http_port: u16,
+    /// TCP port for the nodes' agents (TLS).
+    pub agent_port: u16,
     /// The network that machines boot from: a key of `networks`.
     pub provisioning: String,
     pub dhcp: DhcpMode,
@@ -53,6 +57,13 @@ pub struct Server {
     pub tolerate: Vec<Ipv4Addr>,
     /// Lease time in seconds.
     pub lease_secs: u32,
+}
+
+/// What the cluster stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// The network over which the nodes talk to each other: a key of `networks`.
+    pub network: String,
 }
 
 /// Whether addresses are served.
@@ -96,6 +107,8 @@ pub struct Role {
     pub name: String,
     /// A folder of `profiles/`.
     pub profile: String,
+    /// Folders of `profiles/parts/`: the cluster half.
+    pub parts: Vec<String>,
     /// A file of `images/`.
     pub image: String,
     pub lane: Lane,
@@ -187,6 +200,10 @@ impl Site {
     /// The role of a node; every node's role exists.
     pub fn role(&self, node: &Node) -> &Role {
         &self.roles[&node.role]
+    }
+    /// The node's address on the cluster's network; none where it has none there, or where no cluster is made.
+    pub fn cluster_address(&self, node: &Node) -> Option<Ipv4Addr> {
+        node.addresses.get(&self.cluster.as_ref()?.network).copied()
     }
     /// The network that machines boot from.
     pub fn provisioning(&self) -> &Network {

@@ -127,6 +127,8 @@ pub struct SiteFile {
     /// Virtual addresses by name: they move between the nodes of some roles.
     #[serde(default)]
     pub vip: Named<VipTable>,
+    /// What the cluster stands on. Without this table nodes are installed, and no cluster is made of them.
+    pub cluster: Option<At<ClusterTable>>,
     /// Machines. Long lists are easier in nodes.csv or a spreadsheet.
     #[serde(default)]
     pub node: Vec<At<NodeTable>>,
@@ -167,6 +169,8 @@ pub struct ServerTable {
     pub interfaces: Vec<Text>,
     /// TCP port for HTTP. Default: 80.
     pub http_port: Option<At<u16>>,
+    /// TCP port for the agents of installed nodes (TLS). Default: 8443.
+    pub agent_port: Option<At<u16>>,
     /// The network that machines boot from. Default: `provisioning`, or the only network.
     pub provisioning: Option<Text>,
     /// Whether Bootstead gives out addresses. Default: `full`.
@@ -179,6 +183,15 @@ pub struct ServerTable {
     pub tolerate: Vec<Text>,
     /// Lease time: a number and `s`, `m`, `h` or `d`. Default: `12h`.
     pub lease: Option<Text>,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTable {
+    /// The network over which the nodes talk to each other; every node of the cluster has an address on it.
+    /// Default: the provisioning network.
+    pub network: Option<Text>,
 }
 
 /// `[access]`
@@ -225,6 +238,8 @@ pub struct NetworkTable {
 pub struct RoleTable {
     /// A profile (see `bootstead tree`). Default: the one with the role's name.
     pub profile: Option<Text>,
+    /// The cluster half: folders of `profiles/parts/`. Default: what the profile lists.
+    pub parts: Option<Vec<Text>>,
     /// The operating system: an image (see `bootstead tree`).
     #[schemars(required)]
     pub image: Option<Text>,

@@ -85,6 +85,29 @@ impl Sqlite {
         Ok(Some(Sqlite { db, path, _lock: None }))
     }
 
+    /// A copy as of one moment, also while a server writes.
+    pub fn copy_to(&self, to: &Path) -> Result<(), Problem> {
+        let name = to.to_string_lossy().into_owned();
+        self.db.execute("VACUUM INTO ?1", params![name]).map_err(|e| explain("copy", &self.path, &e))?;
+        restrict(to)
+    }
+
+    /// Puts a copy into a state folder that has no journal.
+    pub fn restore(from: &Path, folder: &Path) -> Result<(), Problem> {
+        let to = folder.join("journal.sqlite");
+        crate::disk::write(&to, &crate::disk::read(from)?, 0o600)?;
+        // Whether it is a journal shows now, not at the next start.
+        match Sqlite::read_only(folder)?.map(|j| j.query("WHERE seq > ?1 ORDER BY seq LIMIT ?2", 0, 1, None))
+        {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(p)) => {
+                let _ = std::fs::remove_file(&to);
+                Err(p)
+            }
+            None => Err(Problem::fault("the journal was not written")),
+        }
+    }
+
     fn query(&self, tail: &str, after: u64, limit: usize, mac: Option<Mac>) -> Result<Vec<Entry>, Problem> {
         let fail = |e: rusqlite::Error| explain("read", &self.path, &e);
         let mut statement =

@@ -14,6 +14,29 @@ use std::collections::BTreeMap;
 /// How many template instructions one rendering may take; the largest of ours takes a hundredth of it.
 const FUEL: u64 = 2_000_000;
 
+/// A value that templates can see, prepared once and cheap to share.
+#[derive(Clone)]
+pub struct Shared(Value);
+
+impl Shared {
+    pub fn of(value: &impl Serialize) -> Shared {
+        Shared(Value::from(Serde(value)))
+    }
+}
+
+/// The names that a rendering sees.
+#[derive(Clone, Default)]
+pub struct Names(BTreeMap<&'static str, Value>);
+
+impl Names {
+    pub fn set(&mut self, name: &'static str, value: Shared) {
+        self.0.insert(name, value.0);
+    }
+    fn value(&self) -> Value {
+        Value::from(self.0.iter().map(|(k, v)| (*k, v.clone())).collect::<BTreeMap<_, _>>())
+    }
+}
+
 /// All templates (`*.j2`) of a tree, compiled.
 pub struct Templates {
     env: Environment<'static>,
@@ -47,6 +70,17 @@ impl Templates {
         env.add_filter("line", |v: Value| text(&v).and_then(|t| one_line(&t)));
         env.add_filter("dataurl", |v: Value| text(&v).map(|t| data_url(&t)));
         env.add_filter("word", |v: Value| text(&v).and_then(|t| word(&t)));
+        env.add_function("secret", |name: String, length: Option<u32>| match length {
+            Some(n) => format!("{}{name}:{n}@@", crate::steps::SECRET),
+            None => format!("{}{name}@@", crate::steps::SECRET),
+        });
+        env.add_function("interface", |address: Value| {
+            text(&address).map(|a| format!("{}{a}@@", crate::steps::INTERFACE))
+        });
+        env.add_function("has", |state: &minijinja::State, part: String| {
+            let parts = state.lookup("parts").unwrap_or_default();
+            parts.try_iter().map(|mut p| p.any(|p| p.as_str() == Some(&part)))
+        });
         // JSON is YAML's flow style, so one filter serves both.
         env.add_filter("json", |v: Value| json(&v));
         env.add_filter("yaml", |v: Value| json(&v));
@@ -93,6 +127,28 @@ impl Templates {
     ) -> Result<String, Problem> {
         let value = Value::from(Serde(context));
         self.env.render_named_str(shown, source, value).map_err(|e| explain(&self.sources, &e))
+    }
+
+    /// Renders template `name` with names that were prepared once for many renderings.
+    pub fn render_with(&self, name: &str, names: &Names) -> Result<String, Problem> {
+        self.env
+            .get_template(name)
+            .and_then(|t| t.render(names.value()))
+            .map_err(|e| explain(&self.sources, &e))
+    }
+
+    /// The same for a text that is not a file of the tree; `shown` names it in errors.
+    pub fn text_with(&self, shown: &str, source: &str, names: &Names) -> Result<String, Problem> {
+        self.env.render_named_str(shown, source, names.value()).map_err(|e| explain(&self.sources, &e))
+    }
+
+    /// Whether an expression is true.
+    pub fn holds(&self, shown: &str, expression: &str, names: &Names) -> Result<bool, Problem> {
+        self.env
+            .compile_expression(expression)
+            .and_then(|e| e.eval(names.value()))
+            .map(|v| v.is_true())
+            .map_err(|e| explain(&self.sources, &e).why(format!("in {shown}: {expression}")))
     }
 
     /// Names that a template uses and does not set itself (top level, `vars.x` as `vars.x`).

@@ -10,7 +10,17 @@ use std::collections::BTreeMap;
 pub fn wire(what: &What) -> &'static str {
     match what {
         What::Started { .. } | What::SiteLoaded { .. } => "server",
-        What::Armed { .. } | What::Held { .. } | What::Released { .. } | What::Forgotten { .. } => "person",
+        What::Armed { .. }
+        | What::Held { .. }
+        | What::Released { .. }
+        | What::Forgotten { .. }
+        | What::Planned { .. }
+        | What::StepRetried { .. }
+        | What::StepSkipped { .. } => "person",
+        What::AgentJoined { .. }
+        | What::StepDone { .. }
+        | What::StepFailed { .. }
+        | What::StepDrifted { .. } => "agent",
         What::Asked { wire: Wire::Dhcp, .. }
         | What::Identified { .. }
         | What::Leased { .. }
@@ -30,6 +40,10 @@ pub fn wire(what: &What) -> &'static str {
 
 fn paint(what: &What) -> Paint {
     match what {
+        What::StepFailed { .. } => Paint::Bad,
+        What::StepDone { changed: false, .. } => Paint::Quiet,
+        What::StepDone { .. } | What::AgentJoined { .. } => Paint::Good,
+        What::StepDrifted { .. } => Paint::Late,
         What::InstallReported { ok: false, .. } | What::RivalHeard { .. } | What::AddressInUse { .. } => {
             Paint::Bad
         }

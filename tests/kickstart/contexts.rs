@@ -119,6 +119,7 @@ fn role(family: &Family, p: &Profile) -> RoleParts {
         profile: p.name.clone(),
         packages: family.packages.and_then(|m| p.packages.get(m.key())).cloned().unwrap_or_default(),
         services: p.services.clone(),
+        protocols: Vec::new(),
         ports: p.ports.clone(),
         selinux: p.selinux,
         sysctl: p.sysctl.clone(),

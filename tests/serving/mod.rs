@@ -17,6 +17,7 @@ use bootstead::serve::{Materials, Options, Running, start};
 use bootstead::shelf::{LOADERS, Shelf, publish};
 use bootstead::site::*;
 use bootstead::store::{Store, sqlite::Sqlite};
+use bootstead::tls::Identity;
 use bootstead::tree::Tree;
 use bootstead::tree::template::Templates;
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ fn role(name: &str, lane: Lane) -> Role {
     Role {
         name: name.into(),
         profile: "base".into(),
+        parts: Vec::new(),
         image: "tiny".into(),
         lane,
         naming: format!("{name}-{{n}}"),
@@ -105,6 +107,7 @@ pub fn site() -> Site {
             interfaces: Vec::new(),
             address: Ipv4Addr::LOCALHOST,
             http_port: 80,
+            agent_port: 8443,
             provisioning: "prov".into(),
             dhcp: DhcpMode::Off,
             discover: true,
@@ -119,6 +122,7 @@ pub fn site() -> Site {
         ]
         .into(),
         vips: BTreeMap::new(),
+        cluster: None,
         nodes: vec![
             node("base-1", 1, "base", A, [10, 77, 0, 11]),
             node("base-2", 2, "base", B, [10, 77, 0, 12]),
@@ -161,6 +165,8 @@ pub fn catalog() -> Catalog {
         profiles: BTreeMap::new(),
         images: [("tiny".to_string(), image()), ("system".to_string(), system)].into(),
         templates: Templates::compile(&Tree::embedded(), "kickstart").unwrap_or_else(|_| panic!()),
+        parts: BTreeMap::new(),
+        part_templates: Templates::compile(&Tree::empty(), "profiles/parts").unwrap_or_else(|_| panic!()),
     }
 }
 
@@ -237,6 +243,12 @@ pub fn key() -> SiteKey {
     SiteKey::new(Secret::new("test key"))
 }
 
+/// The server's certificate: made once per test program, as a restarted server keeps its own.
+pub fn identity() -> Identity {
+    static ONCE: std::sync::OnceLock<Identity> = std::sync::OnceLock::new();
+    ONCE.get_or_init(|| Identity::make("test").unwrap()).clone()
+}
+
 pub fn token(mac: Mac, arming: u32) -> String {
     key().token(mac, arming).reveal().to_string()
 }
@@ -299,12 +311,16 @@ impl Lab {
             state: self.dir.0.clone(),
             listen: Some(Ipv4Addr::LOCALHOST),
             http_port: Some(0),
+            agent_port: Some(0),
             tftp_port: Some(0),
             syslog_port: Some(free_port()),
             no_dhcp: true,
         };
         let renders = Arc::new(Fixed(AtomicUsize::new(0)));
-        self.running = Some(start(&options, Materials { load, store, key: key(), renders, clock })?);
+        self.running = Some(start(
+            &options,
+            Materials { load, store, key: key(), identity: identity(), renders, clock },
+        )?);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ fn role(name: &str, image: &str, lane: Lane, first: u32) -> Role {
     Role {
         name: name.into(),
         profile: name.into(),
+        parts: Vec::new(),
         image: image.into(),
         lane,
         naming: format!("cs-{name}-{{n:02}}"),
@@ -85,6 +86,7 @@ pub fn site(controllers: usize, computes: usize) -> Site {
             interfaces: vec![],
             address: Ipv4Addr::new(10, 77, 0, 1),
             http_port: 80,
+            agent_port: 8443,
             provisioning: "prov".into(),
             dhcp: DhcpMode::Full,
             discover: true,
@@ -95,6 +97,7 @@ pub fn site(controllers: usize, computes: usize) -> Site {
         networks: BTreeMap::from([("prov".to_string(), provisioning)]),
         roles: roles.into_iter().map(|r| (r.name.clone(), r)).collect(),
         vips: BTreeMap::new(),
+        cluster: None,
         nodes,
         vars: BTreeMap::new(),
         digest: Sha256::of(b"a site built by a test"),

@@ -5,6 +5,7 @@
 mod links;
 mod networks;
 mod nodes;
+mod parts;
 mod place;
 mod roles;
 mod server;
@@ -60,6 +61,7 @@ pub fn check(files: &Files, catalog: &Catalog) -> (Option<Site>, Problems) {
     let nodes = nodes::check(&mut c, &roles, raw);
     let access = place::access(&mut c, &roles);
     let vars = vars::site(&mut c, &roles);
+    let cluster = parts::check(&mut c, &roles, &vips, &nodes);
     let Check { report, networks, .. } = c;
     let mut problems = report.problems;
     problems.sort();
@@ -77,6 +79,7 @@ pub fn check(files: &Files, catalog: &Catalog) -> (Option<Site>, Problems) {
                 roles,
                 vips,
                 nodes,
+                cluster,
                 vars,
                 digest: digest(files),
                 by_mac: BTreeMap::new(),

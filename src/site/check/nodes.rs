@@ -177,7 +177,7 @@ fn one(c: &mut Check, role: &Role, draft: &Draft, names: &mut BTreeMap<String, W
     }
     if let Some(profile) = c.catalog.profiles.get(&role.profile) {
         for (key, cell) in &raw.vars {
-            vars::declared(c, profile, &role.image, key, cell.at.clone());
+            vars::declared(c, profile, &role.parts, &role.image, key, cell.at.clone());
         }
         let file = c.file;
         let has = |key: &str| {

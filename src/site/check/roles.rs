@@ -1,6 +1,6 @@
 //! Checks `[role.NAME]`.
 
-use super::{Check, links, vars};
+use super::{Check, links, parts, vars};
 use crate::base::IpRange;
 use crate::lifecycle::Lane;
 use crate::site::model::{DataDisk, DiskRule, Role};
@@ -24,6 +24,7 @@ pub fn check(c: &mut Check) -> BTreeMap<String, Role> {
 
 fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
     let profile = profile(c, name, table);
+    let parts = parts::of_role(c, &profile, table);
     let image = table.image.as_ref().map(|i| i.to_string()).unwrap_or_default();
     let lane = table.lane.as_ref().map_or(Lane::Installer, |l| **l);
     if let Some(text) = &table.image {
@@ -53,7 +54,7 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
     }
     if let Some(profile) = c.catalog.profiles.get(&profile) {
         for key in table.vars.keys() {
-            vars::declared(c, profile, &image, key, key.into());
+            vars::declared(c, profile, &parts, &image, key, key.into());
         }
     }
     let naming = table.name.as_ref().map_or_else(|| format!("{}-{{n:02}}", **name), |t| t.to_string());
@@ -85,6 +86,7 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
     Role {
         name: name.to_string(),
         profile,
+        parts,
         image,
         lane,
         naming,

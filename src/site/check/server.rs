@@ -54,6 +54,7 @@ pub fn check(c: &mut Check) -> Option<Server> {
         interfaces: table.interfaces.iter().map(|t| t.to_string()).collect(),
         address: address?,
         http_port: table.http_port.as_ref().map_or(80, |p| **p),
+        agent_port: table.agent_port.as_ref().map_or(8443, |p| **p),
         provisioning: provisioning?,
         dhcp,
         discover,

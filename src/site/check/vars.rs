@@ -12,6 +12,7 @@ pub fn site(c: &mut Check, roles: &BTreeMap<String, Role>) -> BTreeMap<String, S
     let used: Vec<&Profile> = roles.values().filter_map(|r| c.catalog.profiles.get(&r.profile)).collect();
     let mut all: Vec<&str> = used.iter().flat_map(|p| p.vars.keys()).map(String::as_str).collect();
     all.extend(roles.values().flat_map(|r| family_vars(c, &r.image)));
+    all.extend(roles.values().flat_map(|r| part_vars(c, &r.parts)));
     all.sort_unstable();
     all.dedup();
     for key in c.file.vars.keys() {
@@ -22,6 +23,12 @@ pub fn site(c: &mut Check, roles: &BTreeMap<String, Role>) -> BTreeMap<String, S
         }
     }
     plain(&c.file.vars)
+}
+
+/// Variables that these parts declare.
+pub fn part_vars<'a>(c: &Check<'a>, parts: &[String]) -> Vec<&'a str> {
+    let parts = parts.iter().filter_map(|p| c.catalog.parts.get(p));
+    parts.flat_map(|p| p.vars.keys()).map(String::as_str).collect()
 }
 
 pub fn plain(vars: &BTreeMap<Text, At<Scalar>>) -> BTreeMap<String, String> {
@@ -35,9 +42,10 @@ pub fn family_vars<'a>(c: &Check<'a>, image: &str) -> Vec<&'a str> {
 }
 
 /// Whether `profile` or the family of `image` declares `key`; reports where not.
-pub fn declared(c: &mut Check, profile: &Profile, image: &str, key: &str, at: Where) {
+pub fn declared(c: &mut Check, profile: &Profile, parts: &[String], image: &str, key: &str, at: Where) {
     let mut known: Vec<&str> = profile.vars.keys().map(String::as_str).collect();
     known.extend(family_vars(c, image));
+    known.extend(part_vars(c, parts));
     if !known.contains(&key) {
         c.report
             .error(at, format!("the profile {} has no template variable {key:?}", profile.name))

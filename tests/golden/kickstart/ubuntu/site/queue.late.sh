@@ -84,9 +84,25 @@ call() (
   [[ $status == 2* ]]
 )
 
+# The agent, where this node has a part in a cluster: 204 says that it has none.
+agent() (
+  exec 3<> "/dev/tcp/$host/$port" || exit 1
+  printf 'GET %s?token=%s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n' "${path%/report}/agent.sh" "$token" "$host:$port" >&3
+  read -r -t 30 _ status _ <&3
+  [ "$status" != 204 ] || exit 0
+  [ "$status" = 200 ] || exit 1
+  while read -r -t 30 line <&3 && [ -n "${line%$'\r'}" ]; do :; done
+  script=$(mktemp /run/bootstead-agent.XXXXXX) || exit 1
+  cat <&3 > "$script"
+  bash "$script"
+  code=$?
+  rm -f "$script"
+  exit "$code"
+)
+
 pause=2
 for ((try = 1; try <= 2900; try++)); do
-  if call 2> /dev/null; then
+  if call 2> /dev/null && agent; then
     rm -f /etc/bootstead/report
     systemctl disable bootstead-first-boot.service
     exit 0

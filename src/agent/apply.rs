@@ -1,0 +1,435 @@
+//! Owns what each kind of step does on a node, and what it would do.
+
+use super::files::{file_difference, folder_is, own, parents, write_file};
+use super::host::Host;
+use super::packages;
+use super::shell::{run, script};
+use crate::base::Sha256;
+use crate::problem::reason;
+use crate::steps::{Check, Probe, Run, Service, Step};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What a step did, or would do.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub changed: bool,
+    pub output: String,
+}
+
+impl Done {
+    pub fn nothing() -> Done {
+        Done::default()
+    }
+    fn changed(output: impl Into<String>) -> Done {
+        Done { changed: true, output: output.into() }
+    }
+}
+
+/// Why a step could not be done: one sentence, and what was printed.
+#[derive(Debug)]
+pub struct Failed {
+    pub why: String,
+    pub output: String,
+}
+
+impl Failed {
+    pub fn new(why: impl Into<String>) -> Failed {
+        Failed { why: why.into(), output: String::new() }
+    }
+    /// `cannot DOING PATH: the system's reason`
+    pub fn io(doing: &str, path: &Path, e: &std::io::Error) -> Failed {
+        Failed::new(format!("cannot {doing} {}: {}", path.display(), reason(e)))
+    }
+}
+
+impl From<crate::problem::Problem> for Failed {
+    fn from(p: crate::problem::Problem) -> Failed {
+        Failed::new(p.what)
+    }
+}
+
+const SYSTEMCTL: Duration = Duration::from_secs(30);
+
+/// Does a step, at most for `limit`. Where nothing is to do, nothing is done.
+pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> {
+    let step = &resolved(host, step)?;
+    match step {
+        Step::Packages { names } => packages::install(host, names, limit),
+        Step::File { path, content, mode, owner, group } => {
+            let Some(difference) = file_difference(host, path, content, *mode, owner, group)? else {
+                return Ok(Done::nothing());
+            };
+            write_file(host, path, content, *mode, owner, group)?;
+            Ok(Done::changed(difference))
+        }
+        Step::Link { path, to } => {
+            let at = host.path(path)?;
+            if std::fs::read_link(&at).is_ok_and(|now| now == Path::new(to)) {
+                return Ok(Done::nothing());
+            }
+            host.memory.file(path)?;
+            if std::fs::symlink_metadata(&at).is_ok() {
+                std::fs::remove_file(&at).map_err(|e| Failed::io("replace", &at, &e))?;
+            }
+            parents(&at)?;
+            symlink(to, &at).map_err(|e| Failed::io("make the link", &at, &e))?;
+            Ok(Done::changed(format!("{path} → {to}")))
+        }
+        Step::Directory { path, mode, owner, group } => {
+            let at = host.path(path)?;
+            if folder_is(host, &at, *mode, owner, group)? {
+                return Ok(Done::nothing());
+            }
+            std::fs::create_dir_all(&at).map_err(|e| Failed::io("make the folder", &at, &e))?;
+            own(host, &at, *mode, owner, group)?;
+            Ok(Done::changed(format!("{path} ({mode:04o} {owner}:{group})")))
+        }
+        Step::Remove { path } => {
+            let at = host.path(path)?;
+            if std::fs::symlink_metadata(&at).is_err() {
+                return Ok(Done::nothing());
+            }
+            host.memory.file(path)?;
+            std::fs::remove_file(&at).map_err(|e| Failed::io("remove", &at, &e))?;
+            Ok(Done::changed(format!("{path} removed")))
+        }
+        Step::Service(service) => keep_service(host, service, limit),
+        Step::Sysctl { file, values } => sysctl(host, file, values),
+        Step::User { name, system, home, shell, groups } => {
+            user(host, name, *system, home.as_deref(), shell.as_deref(), groups)
+        }
+        Step::Run(run) => run_script(host, run, limit),
+        Step::Wait { check } => {
+            wait(host, check, limit)?;
+            Ok(Done::nothing())
+        }
+    }
+}
+
+/// What `apply` would change; nothing is touched.
+pub fn compare(host: &Host, step: &Step) -> Result<Done, Failed> {
+    let step = &resolved(host, step)?;
+    let said = |text: Option<String>| Ok(text.map_or_else(Done::nothing, Done::changed));
+    match step {
+        Step::Packages { names } => {
+            let missing = packages::missing(host, names)?;
+            said((!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", "))))
+        }
+        Step::File { path, content, mode, owner, group } => {
+            said(file_difference(host, path, content, *mode, owner, group)?)
+        }
+        Step::Link { path, to } => {
+            let now = std::fs::read_link(host.path(path)?).ok();
+            said((now.as_deref() != Some(Path::new(to))).then(|| format!("{path} does not lead to {to}")))
+        }
+        Step::Directory { path, mode, owner, group } => {
+            let fine = folder_is(host, &host.path(path)?, *mode, owner, group)?;
+            said((!fine).then(|| format!("{path} is not a folder {mode:04o} {owner}:{group}")))
+        }
+        Step::Remove { path } => {
+            let there = std::fs::symlink_metadata(host.path(path)?).is_ok();
+            said(there.then(|| format!("{path} is there")))
+        }
+        Step::Service(s) => {
+            let mut wrong = Vec::new();
+            if is(&s.name, "is-active")? != s.running {
+                wrong.push(if s.running { "it does not run" } else { "it runs" });
+            }
+            if s.running && s.enabled && !is(&s.name, "is-enabled")? {
+                wrong.push("it would not start by itself after a reboot");
+            }
+            let (stale, _) = host.memory.stale(&s.name, &s.files, &|f| content(host, f));
+            if s.running && !stale.is_empty() {
+                wrong.push("a file of it changed since it was started");
+            }
+            said((!wrong.is_empty()).then(|| format!("{}: {}", s.name, wrong.join(", "))))
+        }
+        Step::Sysctl { file, values } => {
+            let mut wrong = Vec::new();
+            for (key, value) in values {
+                let now = sysctl_now(host, key)?;
+                if now != *value {
+                    wrong.push(format!("{key} is {now}, not {value}"));
+                }
+            }
+            if let Some(difference) =
+                file_difference(host, file, &sysctl_text(values), 0o644, "root", "root")?
+            {
+                wrong.push(difference);
+            }
+            said((!wrong.is_empty()).then(|| wrong.join("\n")))
+        }
+        Step::User { name, .. } => {
+            said(host.owner(name, "root").is_err().then(|| format!("there is no account {name}")))
+        }
+        Step::Run(_) | Step::Wait { .. } => Ok(Done::nothing()),
+    }
+}
+
+fn resolved(host: &Host, step: &Step) -> Result<Step, Failed> {
+    let mut step = step.clone();
+    for text in step.texts_mut() {
+        if text.contains(crate::steps::INTERFACE) {
+            *text = host.interfaces(text)?;
+        }
+    }
+    Ok(step)
+}
+
+fn systemctl(arguments: &[&str], limit: Duration) -> Result<super::shell::Ran, Failed> {
+    let mut command = Command::new("systemctl");
+    command.args(arguments);
+    run(command, &format!("systemctl {}", arguments.join(" ")), limit)
+}
+
+fn is(name: &str, question: &str) -> Result<bool, Failed> {
+    Ok(systemctl(&[question, "--quiet", name], SYSTEMCTL)?.ok())
+}
+
+fn keep_service(host: &Host, s: &Service, limit: Duration) -> Result<Done, Failed> {
+    let mut did = Vec::new();
+    let active = is(&s.name, "is-active")?;
+    if !s.running {
+        if active {
+            systemctl(&["stop", &s.name], limit)?.well(&format!("stopping {}", s.name))?;
+            did.push("stopped");
+        }
+        if is(&s.name, "is-enabled")? {
+            systemctl(&["disable", &s.name], limit)?.well(&format!("disabling {}", s.name))?;
+            did.push("disabled");
+        }
+        return Ok(done(did, &s.name));
+    }
+    if s.enabled && !is(&s.name, "is-enabled")? {
+        systemctl(&["enable", &s.name], limit)?.well(&format!("enabling {}", s.name))?;
+        did.push("enabled");
+    }
+    // Read before the start: a file that is changed meanwhile is news the next time.
+    let found = s.files.iter().filter_map(|f| Some((f.clone(), content(host, f)?))).collect();
+    let (stale, count) = host.memory.stale(&s.name, &s.files, &|f| content(host, f));
+    if !active {
+        // A unit that gave up earlier does not start again before that is forgotten.
+        let _ = systemctl(&["reset-failed", &s.name], SYSTEMCTL);
+        match &s.start {
+            Some(start) => {
+                script(host, start, &BTreeMap::new(), None, limit)?
+                    .well(start)
+                    .map(drop)
+                    .map_err(why_not(s))?;
+            }
+            None => {
+                systemctl(&["start", &s.name], limit)?
+                    .well(&format!("starting {}", s.name))
+                    .map(drop)
+                    .map_err(why_not(s))?;
+            }
+        }
+        did.push("started");
+    } else if !stale.is_empty() {
+        systemctl(&["restart", &s.name], limit)?
+            .well(&format!("restarting {}", s.name))
+            .map(drop)
+            .map_err(why_not(s))?;
+        did.push("restarted");
+    }
+    if let Some(ready) = &s.ready {
+        wait(host, ready, limit).map_err(why_not(s))?;
+    }
+    host.memory.started(&s.name, count, found)?;
+    Ok(done(did, &s.name))
+}
+
+/// Digest of a file; none where it is not there.
+fn content(host: &Host, path: &str) -> Option<Sha256> {
+    std::fs::read(host.path(path).ok()?).ok().map(|bytes| Sha256::of(&bytes))
+}
+
+fn done(did: Vec<&str>, name: &str) -> Done {
+    match did.is_empty() {
+        true => Done::nothing(),
+        false => Done::changed(format!("{name} {}", did.join(", "))),
+    }
+}
+
+/// A service that does not come up says why in its own log.
+fn why_not(s: &Service) -> impl FnOnce(Failed) -> Failed + '_ {
+    move |failed| {
+        let mut command = Command::new("journalctl");
+        command.args(["-u", &s.name, "-n", "25", "--no-pager", "-o", "cat"]);
+        let log = run(command, "journalctl", SYSTEMCTL).map(|r| r.output).unwrap_or_default();
+        Failed { why: failed.why, output: format!("{}\n{log}", failed.output).trim().to_string() }
+    }
+}
+
+fn sysctl_text(values: &BTreeMap<String, String>) -> String {
+    let lines: String = values.iter().map(|(k, v)| format!("{k} = {v}\n")).collect();
+    format!("# Written by Bootstead.\n{lines}")
+}
+
+fn sysctl_now(host: &Host, key: &str) -> Result<String, Failed> {
+    let at = host.path(&format!("/proc/sys/{}", key.replace('.', "/")))?;
+    let text = std::fs::read_to_string(&at).map_err(|e| Failed::io("read", &at, &e))?;
+    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn sysctl(host: &Host, file: &str, values: &BTreeMap<String, String>) -> Result<Done, Failed> {
+    let mut did = Vec::new();
+    let text = sysctl_text(values);
+    if file_difference(host, file, &text, 0o644, "root", "root")?.is_some() {
+        write_file(host, file, &text, 0o644, "root", "root")?;
+        did.push(format!("{file} written"));
+    }
+    for (key, value) in values {
+        if sysctl_now(host, key)? == *value {
+            continue;
+        }
+        let at = host.path(&format!("/proc/sys/{}", key.replace('.', "/")))?;
+        std::fs::write(&at, value).map_err(|e| Failed::io("set", &at, &e))?;
+        let now = sysctl_now(host, key)?;
+        if now != *value {
+            return Err(Failed::new(format!("{key} is {now} after it was set to {value}")));
+        }
+        did.push(format!("{key} = {value}"));
+    }
+    Ok(if did.is_empty() { Done::nothing() } else { Done::changed(did.join(", ")) })
+}
+
+fn user(
+    host: &Host,
+    name: &str,
+    system: bool,
+    home: Option<&str>,
+    shell: Option<&str>,
+    groups: &[String],
+) -> Result<Done, Failed> {
+    let mut did = Vec::new();
+    if host.owner(name, "root").is_err() {
+        let mut command = Command::new("useradd");
+        if system {
+            command.arg("--system");
+        }
+        command.arg(if system && home.is_none() { "--no-create-home" } else { "--create-home" });
+        command.args(home.into_iter().flat_map(|h| ["--home-dir", h]));
+        command.args(shell.into_iter().flat_map(|s| ["--shell", s])).arg(name);
+        run(command, "useradd", SYSTEMCTL)?.well("useradd")?;
+        did.push(format!("{name} made"));
+    }
+    let mut command = Command::new("id");
+    command.args(["-nG", name]);
+    let has = run(command, "id", SYSTEMCTL)?.well("id")?;
+    for group in groups.iter().filter(|g| !has.split_whitespace().any(|h| h == *g)) {
+        let mut command = Command::new("usermod");
+        command.args(["-aG", group, name]);
+        run(command, "usermod", SYSTEMCTL)?.well("usermod")?;
+        did.push(format!("{name} in {group}"));
+    }
+    Ok(if did.is_empty() { Done::nothing() } else { Done::changed(did.join(", ")) })
+}
+
+fn run_script(host: &Host, r: &Run, limit: Duration) -> Result<Done, Failed> {
+    let until = Instant::now() + limit;
+    let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    if let Some(path) = &r.creates
+        && host.path(path)?.exists()
+    {
+        return Ok(Done::nothing());
+    }
+    if let Some(unless) = &r.unless
+        && script(host, unless, &r.env, r.user.as_deref(), left())?.ok()
+    {
+        return Ok(Done::nothing());
+    }
+    let mut pause = Duration::from_secs(1);
+    let mut tries = 0;
+    loop {
+        let result =
+            script(host, &r.script, &r.env, r.user.as_deref(), left()).and_then(|r| r.well("the script"));
+        match result {
+            Ok(output) => {
+                let changed = r.changed_if.as_ref().is_none_or(|text| output.contains(text.as_str()));
+                return Ok(Done { changed, output });
+            }
+            Err(failed) if tries >= r.retries || Instant::now() + pause >= until => return Err(failed),
+            Err(_) => {
+                tries += 1;
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(10));
+            }
+        }
+    }
+}
+
+/// Tries once a second until the check passes or its time is over.
+fn wait(host: &Host, check: &Check, limit: Duration) -> Result<(), Failed> {
+    let until = Instant::now() + limit.min(Duration::from_secs(u64::from(check.timeout.max(1))));
+    loop {
+        let failed = match probe(host, &check.what) {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        if Instant::now() >= until {
+            let why = format!("waited {} s for {}: {}", check.timeout, check.sentence(), failed.why);
+            return Err(Failed { why, output: failed.output });
+        }
+        std::thread::sleep(Duration::from_millis(700));
+    }
+}
+
+const PROBE: Duration = Duration::from_secs(10);
+
+fn probe(host: &Host, what: &Probe) -> Result<(), Failed> {
+    match what {
+        Probe::Tcp(at) => connect(at).map(drop),
+        Probe::File(path) => match host.path(path)?.exists() {
+            true => Ok(()),
+            false => Err(Failed::new(format!("{path} is not there"))),
+        },
+        Probe::Run { script: text, env } => {
+            script(host, text, env, None, Duration::from_secs(60))?.well("the check").map(drop)
+        }
+        Probe::Http { url, status } => {
+            let code = http(url)?;
+            match status.contains(&code) {
+                true => Ok(()),
+                false => Err(Failed::new(format!("{url} answers {code}"))),
+            }
+        }
+    }
+}
+
+fn connect(at: &str) -> Result<TcpStream, Failed> {
+    let failed = |e: std::io::Error| Failed::new(format!("{at}: {}", reason(&e)));
+    let address = at.to_socket_addrs().map_err(failed)?.next();
+    let address = address.ok_or_else(|| Failed::new(format!("{at} is no address")))?;
+    TcpStream::connect_timeout(&address, PROBE).map_err(failed)
+}
+
+/// The status of one plain GET (RFC 9112); the body is not read.
+fn http(url: &str) -> Result<u16, Failed> {
+    let rest = url.strip_prefix("http://").ok_or_else(|| Failed::new(format!("{url} is not http://…")))?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let at = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
+    let mut stream = connect(&at)?;
+    let failed = |e: std::io::Error| Failed::new(format!("{url}: {}", reason(&e)));
+    stream.set_read_timeout(Some(PROBE)).map_err(failed)?;
+    let request =
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: bootstead\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let mut head = [0u8; 16];
+    let mut got = 0;
+    while got < 12 {
+        match stream.read(&mut head[got..]).map_err(failed)? {
+            0 => break,
+            n => got += n,
+        }
+    }
+    let text = String::from_utf8_lossy(&head[..got]);
+    let code = text.split(' ').nth(1).and_then(|c| c.get(..3)).and_then(|c| c.parse().ok());
+    code.ok_or_else(|| Failed::new(format!("{url} does not answer as a web server does")))
+}

@@ -1,0 +1,223 @@
+//! On an installed node: fetches its steps, applies them, reports. Knows steps and the api, nothing of sites.
+//!
+//! It pulls: a closed laptop lid, a restarted server or a reboot of the node only make it wait. What it did and did
+//! not report is done again, and finds nothing to do: every step is idempotent.
+
+pub mod apply;
+pub mod client;
+pub mod config;
+pub mod files;
+pub mod host;
+pub mod memory;
+pub mod packages;
+pub mod shell;
+
+use crate::api::{self, Finished, Join, Mode, Task, Work, WorkAsked};
+use crate::problem::{Problem, reason};
+use crate::tls::Identity;
+use client::{Client, Lost};
+use config::Config;
+use host::Host;
+use memory::Memory;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+
+/// Where the agent keeps its key and what it must not forget.
+pub const STATE: &str = "/var/lib/bootstead/agent";
+/// What its installation told it.
+pub const CONFIG: &str = "/etc/bootstead/agent.toml";
+
+/// The longest pause between two attempts to reach a server, in seconds.
+const PAUSE: u64 = 15;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `/`; another folder to try steps without touching the machine.
+    pub root: PathBuf,
+    pub config: PathBuf,
+    pub state: PathBuf,
+}
+
+/// Runs until the process is ended.
+pub fn run(options: &Options) -> Result<(), Problem> {
+    let config = Config::read(&options.config)?;
+    crate::disk::make_folder(&options.state, 0o700)?;
+    let identity = Identity::load_or_make(&options.state.join("key.json"), &config.mac.to_string())?;
+    let memory = Arc::new(Memory::open(&options.state)?);
+    let host = Host::new(&options.root, memory.clone());
+    packages::tidy(&host);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .thread_stack_size(512 * 1024)
+        .build()
+        .map_err(|e| Problem::environment(format!("cannot start: {}", reason(&e))))?;
+    runtime.block_on(work(options, config, identity, memory, host))
+}
+
+async fn work(
+    options: &Options,
+    mut config: Config,
+    identity: Identity,
+    memory: Arc<Memory>,
+    host: Host,
+) -> Result<(), Problem> {
+    let mut client = Client::new(&identity, config.pin, config.servers.clone())?;
+    let (done, mut results) = mpsc::unbounded_channel::<Finished>();
+    let mut running: BTreeSet<String> = BTreeSet::new();
+    let mut unsent: Vec<Finished> = Vec::new();
+    let mut pause = 1;
+    let mut complained = String::new();
+    loop {
+        while let Ok(finished) = results.try_recv() {
+            running.remove(&key(&finished.id, finished.look));
+            unsent.push(finished);
+        }
+        let turn =
+            turn(options, &mut config, &mut client, &memory, &mut running, &mut unsent, &mut results).await;
+        match turn {
+            Ok(tasks) => {
+                if !std::mem::take(&mut complained).is_empty() {
+                    tracing::info!("the server answers again");
+                }
+                pause = 1;
+                for task in tasks {
+                    running.insert(key(&task.id, task.look));
+                    let (host, done) = (host.clone(), done.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let _ = done.send(one(&host, task));
+                    });
+                }
+            }
+            Err(lost) => {
+                let told = lost.to_string();
+                if told != complained {
+                    tracing::warn!("{told}; trying again");
+                    complained = told;
+                }
+                client.next();
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                pause = (pause * 2).min(PAUSE);
+            }
+        }
+    }
+}
+
+fn key(id: &str, look: u64) -> String {
+    if look > 0 { format!("look {look} {id}") } else { id.to_string() }
+}
+
+/// Reports what is done, then asks for more. Comes back early when a running step ends.
+async fn turn(
+    options: &Options,
+    config: &mut Config,
+    client: &mut Client,
+    memory: &Memory,
+    running: &mut BTreeSet<String>,
+    unsent: &mut Vec<Finished>,
+    results: &mut mpsc::UnboundedReceiver<Finished>,
+) -> Result<Vec<Task>, Lost> {
+    while let Some(finished) = unsent.first() {
+        match client.post::<_, ()>(api::REPORT, finished).await {
+            // A report that the server refuses for good must not stop the others.
+            Ok(_) | Err(Lost::Refused(_)) => {
+                unsent.remove(0);
+            }
+            Err(lost) => return Err(join_if(lost, config, client).await),
+        }
+    }
+    let asked = WorkAsked {
+        clock: clock(),
+        generation: memory.generation(),
+        running: running.iter().cloned().collect(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    let reply = tokio::select! {
+        reply = client.post::<_, Work>(api::WORK, &asked) => reply,
+        finished = results.recv() => {
+            if let Some(finished) = finished {
+                running.remove(&key(&finished.id, finished.look));
+                unsent.push(finished);
+            }
+            // The request is dropped with its connection; the next turn reports first.
+            client.hang_up();
+            return Ok(Vec::new());
+        }
+    };
+    let work = match reply {
+        Ok(Some(work)) => work,
+        Ok(None) => return Ok(Vec::new()),
+        Err(lost) => return Err(join_if(lost, config, client).await),
+    };
+    if work.servers != config.servers && !work.servers.is_empty() {
+        config.servers = work.servers.clone();
+        client.servers(work.servers);
+        if let Err(problem) = config.write(&options.config) {
+            tracing::warn!("{problem}");
+        }
+    }
+    if work.generation < memory.generation() {
+        return Err(Lost::Older { offered: work.generation, seen: memory.generation() });
+    }
+    memory.saw(work.generation).map_err(|p| Lost::Here(p.what))?;
+    Ok(work.tasks)
+}
+
+/// A server that does not know us yet is told who we are.
+async fn join_if(lost: Lost, config: &Config, client: &mut Client) -> Lost {
+    if !matches!(lost, Lost::Unknown) {
+        return lost;
+    }
+    let join = Join {
+        mac: config.mac,
+        token: config.token.reveal().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    match client.post::<_, ()>(api::JOIN, &join).await {
+        Ok(_) => Lost::Joined,
+        Err(e) => e,
+    }
+}
+
+fn clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// Does one task; a step that panics has failed, and the agent goes on.
+fn one(host: &Host, task: Task) -> Finished {
+    let start = Instant::now();
+    let limit = Duration::from_secs(u64::from(task.timeout.max(1)));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match task.mode {
+        Mode::Apply => apply::apply(host, &task.step, limit),
+        Mode::Compare => apply::compare(host, &task.step),
+    }))
+    .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));
+    let (failed, changed, output) = match outcome {
+        Ok(done) => (None, done.changed, done.output),
+        Err(failed) => (Some(failed.why), false, failed.output),
+    };
+    tracing::info!(
+        step = task.id,
+        "{}",
+        match (&failed, changed) {
+            (Some(_), _) => "failed",
+            (None, true) => "changed",
+            (None, false) => "nothing to do",
+        }
+    );
+    Finished {
+        generation: host.memory.generation(),
+        id: task.id,
+        digest: task.digest,
+        mode: task.mode,
+        look: task.look,
+        failed,
+        changed,
+        millis: start.elapsed().as_millis() as u64,
+        output,
+    }
+}

@@ -1,0 +1,146 @@
+//! `bootstead backup`, `restore`, `secrets`: what this appliance must not lose, and its secrets made anew.
+
+use super::load::load;
+use super::{Globals, say};
+use crate::disk;
+use crate::problem::{Exit, Problem, Problems, did_you_mean};
+use crate::secrets;
+use crate::store::sqlite::Sqlite;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    /// A folder that does not exist yet
+    folder: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// A folder that `bootstead backup` made
+    folder: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SecretsArgs {
+    #[command(subcommand)]
+    command: SecretsCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum SecretsCommand {
+    /// Name every secret of the cluster and who uses it; never a value
+    List,
+    /// Make one anew: the next plan changes everything that holds it
+    Rotate {
+        /// For example rabbitmq-openstack
+        name: String,
+    },
+}
+
+/// What is copied beside the journal; the images can be fetched again.
+const FILES: [&str; 3] = [secrets::FILE, secrets::ROTATED, "tls.json"];
+const JOURNAL: &str = "journal.sqlite";
+
+/// Works beside a running server: the journal is copied as of one moment.
+pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
+    let (state, to) = (g.state_dir(), &args.folder);
+    if to.exists() {
+        return Err(Problem::input(format!("{} exists already", to.display()))
+            .why("a backup never overwrites another one")
+            .help("name a new folder, for example with the date in it")
+            .into());
+    }
+    let Some(journal) = Sqlite::read_only(&state)? else {
+        return Err(Problem::input(format!("there is nothing to back up in {}", state.display()))
+            .help("name the state folder with --state, or the site file with --site")
+            .into());
+    };
+    disk::make_folder(to, 0o700)?;
+    journal.copy_to(&to.join(JOURNAL))?;
+    let mut count = 1;
+    for name in FILES {
+        count += usize::from(copy(&state.join(name), &to.join(name))?);
+    }
+    if let Ok(entries) = std::fs::read_dir(state.join("plans")) {
+        disk::make_folder(&to.join("plans"), 0o700)?;
+        for entry in entries.flatten() {
+            count += usize::from(copy(&entry.path(), &to.join("plans").join(entry.file_name()))?);
+        }
+    }
+    say(&format!(
+        "{count} files in {}: the journal, the secrets, the plans. It opens every node: keep it as safe as the appliance\n",
+        to.display()
+    ))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<bool, Problem> {
+    if !from.exists() {
+        return Ok(false);
+    }
+    disk::write(to, &disk::read(from)?, 0o600)?;
+    Ok(true)
+}
+
+/// Only into a state folder that has no journal: nothing is overwritten.
+pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
+    let (state, from) = (g.state_dir(), &args.folder);
+    let journal = from.join(JOURNAL);
+    if !journal.exists() {
+        return Err(Problem::input(format!("{} is no backup: it has no {JOURNAL}", from.display())).into());
+    }
+    if Sqlite::read_only(&state)?.is_some() || state.join(secrets::FILE).exists() {
+        return Err(Problem::input(format!("{} holds a site's state already", state.display()))
+            .why("a restore never overwrites a journal or secrets")
+            .help("restore into an empty folder (--state DIR), or move the old one away first")
+            .into());
+    }
+    disk::make_folder(&state, 0o700)?;
+    for name in FILES {
+        copy(&from.join(name), &state.join(name))?;
+    }
+    if let Ok(entries) = std::fs::read_dir(from.join("plans")) {
+        disk::make_folder(&state.join("plans"), 0o700)?;
+        for entry in entries.flatten() {
+            copy(&entry.path(), &state.join("plans").join(entry.file_name()))?;
+        }
+    }
+    // The journal comes last: a restore that was cut short is none.
+    Sqlite::restore(&journal, &state)?;
+    say(&format!("restored into {}; `bootstead serve` goes on from there\n", state.display()))
+}
+
+pub fn secrets(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
+    let loaded = load(g)?;
+    let used: Vec<&String> = loaded.site.roles.values().flat_map(|r| &r.parts).collect();
+    let parts: Vec<_> = loaded.catalog.parts.values().filter(|p| used.contains(&&p.name)).collect();
+    let mut names: Vec<&str> = parts.iter().flat_map(|p| p.secrets.keys()).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    let versions = secrets::versions(&g.state_dir())?;
+    match &args.command {
+        SecretsCommand::List => {
+            let mut out = String::new();
+            for name in names {
+                let users: Vec<&str> =
+                    parts.iter().filter(|p| p.secrets.contains_key(name)).map(|p| p.name.as_str()).collect();
+                let version = versions.get(name).copied().unwrap_or(1);
+                out.push_str(&format!("{name:24}  version {version}  used by {}\n", users.join(", ")));
+            }
+            say(&out)
+        }
+        SecretsCommand::Rotate { name } => {
+            if !names.contains(&name.as_str()) {
+                let problem = Problem::input(format!("no part of this site has a secret {name:?}"));
+                return Err(match did_you_mean(name, names.iter().copied()) {
+                    Some(near) => problem.help(format!("did you mean {near:?}?")),
+                    None => problem.help("`bootstead secrets list` names them"),
+                }
+                .into());
+            }
+            let version = secrets::rotate(&g.state_dir(), name)?;
+            say(&format!(
+                "{name} is at version {version} in the next plan; look at `bootstead plan --diff`, then `bootstead apply`\n"
+            ))
+        }
+    }
+}

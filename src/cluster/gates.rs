@@ -1,0 +1,237 @@
+//! Owns `gates`: which step of a plan may be done now, and what each of the others waits for.
+
+use super::plan::{Need, Plan, Planned};
+use crate::base::Mac;
+use crate::lifecycle::Work;
+use crate::lifecycle::work::End;
+use crate::steps::Step;
+use serde::Serialize;
+use std::collections::HashMap;
+
+/// A clock further off than this breaks tokens, quorums and certificates (field-pain #118); in milliseconds.
+pub const CLOCK: i64 = 5_000;
+
+/// What is known of a node's agent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It has not joined since the node was installed.
+    Never,
+    /// It was heard, and is silent now.
+    Silent,
+    /// It asks for work; its clock is so many milliseconds ahead of ours.
+    Here { ahead: i64 },
+}
+
+/// Where a step is.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Status {
+    Done {
+        changed: bool,
+    },
+    Skipped,
+    Failed {
+        why: String,
+    },
+    Ready,
+    /// In one sentence, for what.
+    Waiting {
+        why: String,
+    },
+    /// It waits for something that failed.
+    Blocked {
+        why: String,
+    },
+}
+
+/// The status of every step of a plan, in the plan's order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gates {
+    pub status: Vec<Status>,
+}
+
+/// How many steps are where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Count {
+    pub steps: usize,
+    pub done: usize,
+    /// Of those done, in this plan's time.
+    pub changed: usize,
+    pub failed: usize,
+    pub ready: usize,
+    pub waiting: usize,
+    pub blocked: usize,
+}
+
+impl Gates {
+    pub fn count(&self) -> Count {
+        count(self.status.iter())
+    }
+    /// The steps that this node may do now.
+    pub fn ready<'a>(&'a self, plan: &'a Plan, mac: Mac) -> impl Iterator<Item = &'a Planned> {
+        let both = plan.steps.iter().zip(&self.status);
+        both.filter(move |(p, s)| p.mac == mac && **s == Status::Ready).map(|(p, _)| p)
+    }
+}
+
+/// Counts them.
+pub fn count<'a>(all: impl Iterator<Item = &'a Status>) -> Count {
+    let mut c = Count::default();
+    for status in all {
+        c.steps += 1;
+        match status {
+            Status::Done { changed } => {
+                c.done += 1;
+                c.changed += usize::from(*changed);
+            }
+            Status::Skipped => c.done += 1,
+            Status::Failed { .. } => c.failed += 1,
+            Status::Ready => c.ready += 1,
+            Status::Waiting { .. } => c.waiting += 1,
+            Status::Blocked { .. } => c.blocked += 1,
+        }
+    }
+    c
+}
+
+/// How the instances of one step's name are doing.
+#[derive(Default)]
+struct Tally {
+    total: usize,
+    done: usize,
+    failed: Vec<usize>,
+    /// One that is not done, to name it.
+    open: Option<usize>,
+}
+
+/// Pure: the plan, what became of its steps, and who is there now.
+pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Gates {
+    let mut ended: Vec<Option<Status>> = plan.steps.iter().map(|p| ended(p, work)).collect();
+    services(plan, work, &mut ended);
+    let ended = ended;
+    let mut tallies: HashMap<&str, Tally> = HashMap::new();
+    let mut own: HashMap<(&str, &str), usize> = HashMap::with_capacity(plan.steps.len());
+    for (i, p) in plan.steps.iter().enumerate() {
+        own.insert((p.node.as_str(), p.id.as_str()), i);
+        let tally = tallies.entry(&p.id).or_default();
+        tally.total += 1;
+        match &ended[i] {
+            Some(Status::Failed { .. }) => tally.failed.push(i),
+            Some(_) => tally.done += 1,
+            None => tally.open = tally.open.or(Some(i)),
+        }
+    }
+    let one = |node: &str, id: &str| -> Option<Status> {
+        let i = *own.get(&(node, id))?;
+        match &ended[i] {
+            Some(Status::Failed { .. }) => Some(Status::Blocked { why: format!("{id} on {node} failed") }),
+            Some(_) => None,
+            None => Some(Status::Waiting { why: format!("{id} on {node}") }),
+        }
+    };
+    let need = |p: &Planned, need: &Need| -> Option<Status> {
+        match need {
+            Need::Own(id) => one(&p.node, id),
+            Need::On { node, id } => one(node, id),
+            Need::All { id, allow_failed } => {
+                let t = tallies.get(id.as_str())?;
+                if t.failed.len() > *allow_failed {
+                    let node = &plan.steps[t.failed[0]].node;
+                    return Some(Status::Blocked { why: format!("{id} on {node} failed") });
+                }
+                let open = t.open.filter(|_| t.done + t.failed.len() < t.total)?;
+                let left = t.total - t.done - t.failed.len();
+                let node = &plan.steps[open].node;
+                let more = if left > 1 { format!(" and {} more", left - 1) } else { String::new() };
+                Some(Status::Waiting { why: format!("{id} on {node}{more}") })
+            }
+        }
+    };
+    let status = plan
+        .steps
+        .iter()
+        .zip(&ended)
+        .map(|(p, end)| match end {
+            Some(status) => status.clone(),
+            None => {
+                let open: Vec<Status> = p.needs.iter().filter_map(|n| need(p, n)).collect();
+                // What cannot come by itself is the news.
+                let blocked = open.iter().find(|s| matches!(s, Status::Blocked { .. }));
+                match blocked.or(open.first()) {
+                    Some(status) => status.clone(),
+                    None => here(p, presence(p.mac)),
+                }
+            }
+        })
+        .collect();
+    Gates { status }
+}
+
+fn here(p: &Planned, presence: Presence) -> Status {
+    let waiting = |why: String| Status::Waiting { why };
+    match presence {
+        Presence::Never => waiting(format!("the agent of {} to join", p.node)),
+        Presence::Silent => waiting(format!("{} to be heard of again", p.node)),
+        Presence::Here { ahead } if ahead.abs() > CLOCK => waiting(format!(
+            "the clock of {}, which is {} s {}",
+            p.node,
+            ahead.abs() / 1000,
+            if ahead > 0 { "ahead" } else { "behind" }
+        )),
+        Presence::Here { .. } => Status::Ready,
+    }
+}
+
+/// A service is looked at again when one of its files is to be done, or was changed after the service was seen to.
+fn services(plan: &Plan, work: &Work, ended: &mut [Option<Status>]) {
+    let mut writers: HashMap<(&str, &str), usize> = HashMap::new();
+    for (i, p) in plan.steps.iter().enumerate() {
+        if let Step::File { path, .. } | Step::Link { path, .. } | Step::Remove { path } = &p.step {
+            writers.insert((&p.node, path), i);
+        }
+    }
+    for (i, p) in plan.steps.iter().enumerate() {
+        let Step::Service(service) = &p.step else { continue };
+        let Some(seen) = work.outcome(p.mac, &p.id).map(|o| o.at) else { continue };
+        let news =
+            service.files.iter().filter_map(|f| writers.get(&(p.node.as_str(), f.as_str()))).any(|w| {
+                let newer = || {
+                    let outcome = work.outcome(p.mac, &plan.steps[*w].id);
+                    outcome.is_some_and(|o| o.at > seen && matches!(o.end, End::Done { changed: true, .. }))
+                };
+                ended[*w].is_none() || newer()
+            });
+        if news && matches!(ended[i], Some(Status::Done { .. })) {
+            ended[i] = None;
+        }
+    }
+}
+
+/// How a step ended, if it did: by this plan, or by an earlier one that had the same step.
+fn ended(p: &Planned, work: &Work) -> Option<Status> {
+    let current = work.plan.as_ref();
+    let counts = |o: &&crate::lifecycle::work::Outcome| {
+        o.digest == p.digest && current.is_none_or(|c| !c.again || o.generation >= c.generation)
+    };
+    let outcome = match p.once {
+        true => work
+            .outcomes_of(&p.id)
+            .map(|(_, o)| o)
+            .filter(counts)
+            .max_by_key(|o| matches!(o.end, End::Done { .. } | End::Skipped { .. }))?,
+        false => work.outcome(p.mac, &p.id).filter(counts)?,
+    };
+    match &outcome.end {
+        End::Done { changed, .. } => {
+            let now = current.is_none_or(|c| outcome.generation >= c.generation);
+            Some(Status::Done { changed: *changed && now })
+        }
+        End::Skipped { .. } => Some(Status::Skipped),
+        End::Failed { why, .. } => Some(Status::Failed { why: why.clone() }),
+        // Whoever looks changes nothing: the next plan that is put to work mends it.
+        End::Drifted { .. } => {
+            let waits = current.is_none_or(|c| outcome.generation >= c.generation);
+            waits.then_some(Status::Done { changed: false })
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Owns the agents' door: TLS on its own port; join, work, report. Who calls is told by the client's certificate.
+
+use super::hub::NotTaken;
+use super::shared::Shared;
+use super::works::{Works, look_key};
+use crate::api::{self, Finished, Found, Join, LookKind, Mode, Task, Work, WorkAsked};
+use crate::base::{Mac, Sha256};
+use crate::cluster::Status;
+use crate::lifecycle::{Event, State, What};
+use crate::secrets;
+use crate::steps::Step;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+/// A report holds at most the output of one step.
+const BODY: usize = 256 * 1024;
+/// Agents at once.
+const CONNECTIONS: usize = 4096;
+/// Steps that one agent does side by side.
+const ABREAST: usize = 4;
+/// How long a handshake, and the head of a request, may take.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// Accepts agents until `stop` says so.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let acceptor = TlsAcceptor::from(tls);
+    loop {
+        let Ok(seat) = room.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|s| *s) => return,
+        };
+        let Ok((stream, from)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let socket = socket2::SockRef::from(&stream);
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_keepalive(true);
+        let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(60)));
+        let (acceptor, shared, mut stop) = (acceptor.clone(), shared.clone(), stop.clone());
+        tokio::spawn(async move {
+            let stream = match tokio::time::timeout(WITHIN, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(e)) => return tracing::debug!("{from}: no TLS: {e}"),
+                Err(_) => return,
+            };
+            let shown = stream.get_ref().1.peer_certificates().and_then(|c| c.first());
+            let Some(key) = shown.map(|c| Sha256::of(c)) else { return };
+            let service = service_fn(move |request| {
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(answer(&shared, key, request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(WITHIN)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                _ = stop.wait_for(|s| *s) => {}
+            }
+            drop(seat);
+        });
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+fn say(status: StatusCode, text: impl Into<String>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text.into() + "\n")));
+    *answer.status_mut() = status;
+    answer
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => Response::new(Full::new(Bytes::from(bytes))),
+        Err(e) => say(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    if head.method != Method::POST {
+        return say(StatusCode::METHOD_NOT_ALLOWED, "agents post");
+    }
+    let body = match tokio::time::timeout(WITHIN, Limited::new(body, BODY).collect()).await {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        _ => return say(StatusCode::BAD_REQUEST, "the body did not arrive, or is too long"),
+    };
+    match head.uri.path() {
+        api::JOIN => match read::<Join>(&body) {
+            Ok(join_asked) => join(shared, key, join_asked).await,
+            Err(refused) => *refused,
+        },
+        path @ (api::WORK | api::REPORT) => {
+            let whose = shared.hub.ledger().work().whose(&key);
+            let Some(mac) = whose else {
+                return say(
+                    StatusCode::UNAUTHORIZED,
+                    "this agent has not joined, or its node was installed anew",
+                );
+            };
+            if path == api::WORK {
+                match read::<WorkAsked>(&body) {
+                    Ok(asked) => work(shared, mac, asked).await,
+                    Err(refused) => *refused,
+                }
+            } else {
+                match read::<Finished>(&body) {
+                    Ok(finished) => report(shared, mac, finished).await,
+                    Err(refused) => *refused,
+                }
+            }
+        }
+        _ => say(StatusCode::NOT_FOUND, "there is no such page here"),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Answer>> {
+    // serde's error may show a part of what was sent, and that may be a token.
+    serde_json::from_slice(body).map_err(|_| {
+        Box::new(say(StatusCode::BAD_REQUEST, "this cannot be read: agent and server differ in version"))
+    })
+}
+
+async fn join(shared: &Arc<Shared>, key: Sha256, asked: Join) -> Answer {
+    let world = shared.hub.world();
+    let Some(node) = world.site.node_by_mac(asked.mac) else {
+        return say(StatusCode::NOT_FOUND, format!("{} is not in the site file", asked.mac));
+    };
+    let mac = node.mac();
+    let arming = match shared.hub.ledger().state(mac) {
+        State::Held { before, .. } => before.arming(),
+        state => state.arming(),
+    };
+    let Some(arming) = arming.filter(|a| shared.key.accepts(mac, *a, &asked.token)) else {
+        let why = format!("this token is not for the current installation of {}", node.name);
+        shared.refuse(mac, "to let its agent join", &why);
+        return say(StatusCode::FORBIDDEN, why);
+    };
+    let known = shared.hub.ledger().work().agent(mac).map(|a| (a.arming, a.key));
+    if known == Some((arming, key)) {
+        return say(StatusCode::OK, "joined");
+    }
+    let version = asked.version.chars().filter(|c| !c.is_control()).take(40).collect();
+    let what = What::AgentJoined { arming, key, version };
+    match shared.to.record(Event::new(shared.clock.now(), mac, what)).await {
+        Ok(()) => say(StatusCode::OK, "joined"),
+        Err(NotTaken::Refused(why)) => {
+            shared.refuse(mac, "to let its agent join", &why.0);
+            say(StatusCode::CONFLICT, why.0)
+        }
+        Err(NotTaken::Store(p)) => say(StatusCode::SERVICE_UNAVAILABLE, p.what),
+    }
+}
+
+/// Waits until there is something to do for this node, for a while.
+async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
+    let works = &shared.works;
+    works.hear(mac, shared.clock.now(), asked.clock, asked.running.clone());
+    let mut snapshots = works.subscribe();
+    let until = tokio::time::Instant::now() + Duration::from_secs(api::WAIT);
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let generation = snapshot.now.as_ref().map_or(0, |(a, _)| a.generation);
+        let mut tasks = Vec::new();
+        for look in works.looks_for(mac, &asked.running) {
+            let mode = if look.compare { Mode::Compare } else { Mode::Apply };
+            let task = Task {
+                id: look.id.clone(),
+                digest: look.step.digest(),
+                timeout: look.timeout,
+                mode,
+                look: look.number,
+                step: look.step.clone(),
+            };
+            if !asked.running.contains(&look_key(&look)) {
+                tasks.push(task);
+            }
+        }
+        if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| works.knows(&snapshot, mac)) {
+            // Package steps queue up on the node, which does those that wait in one run: they take no room.
+            let node = adopted.plan.steps.iter().filter(|p| p.mac == mac && asked.running.contains(&p.id));
+            let busy = node.filter(|p| !matches!(p.step, Step::Packages { .. })).count();
+            let mut room = ABREAST.saturating_sub(busy);
+            for p in gates.ready(&adopted.plan, mac).filter(|p| !asked.running.contains(&p.id)) {
+                if !matches!(p.step, Step::Packages { .. }) {
+                    if room == 0 {
+                        continue;
+                    }
+                    room -= 1;
+                }
+                tasks.push(Task {
+                    id: p.id.clone(),
+                    digest: p.digest,
+                    timeout: p.timeout,
+                    mode: Mode::Apply,
+                    look: 0,
+                    step: p.step.clone(),
+                });
+            }
+        }
+        if !tasks.is_empty() {
+            return with_secrets(shared, mac, generation, tasks);
+        }
+        match tokio::time::timeout_at(until, snapshots.changed()).await {
+            Ok(Ok(())) => {}
+            _ => return json(&Work { generation, tasks, servers: servers(shared) }),
+        }
+    }
+}
+
+fn servers(shared: &Shared) -> Vec<String> {
+    let server = &shared.hub.world().site.server;
+    vec![format!("{}:{}", server.address, server.agent_port)]
+}
+
+/// Secrets go in here, on the way to the one node whose step needs them, and nowhere else.
+fn with_secrets(shared: &Shared, mac: Mac, generation: u32, tasks: Vec<Task>) -> Answer {
+    let world = shared.hub.world();
+    let mut ready = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match secrets::reveal(&task.step, &world.catalog.parts, &shared.key) {
+            Ok((step, _)) => ready.push(Task { step, ..task }),
+            Err(problem) => {
+                tracing::error!(%mac, step = task.id, "{problem}");
+                return say(StatusCode::SERVICE_UNAVAILABLE, problem.what);
+            }
+        }
+    }
+    json(&Work { generation, tasks: ready, servers: servers(shared) })
+}
+
+async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
+    let world = shared.hub.world();
+    let Some(node) = world.site.node_by_mac(mac) else {
+        return say(StatusCode::NOT_FOUND, "this node is not in the site file any more");
+    };
+    let adopted = shared.works.adopted();
+    let planned = adopted.as_ref().and_then(|a| a.plan.find(&node.name, &done.id));
+    // What a step or a check printed may hold what it was given.
+    let step = planned.map(|p| p.step.clone());
+    let clean = |text: &str| {
+        let used = step.as_ref().and_then(|s| secrets::reveal(s, &world.catalog.parts, &shared.key).ok());
+        let text = used.map_or(text.to_string(), |(_, used)| secrets::redact(text, &used));
+        cut(&text, api::OUTPUT)
+    };
+    let output = clean(&done.output);
+    let failed = done.failed.as_deref().map(&clean);
+    if done.look > 0 {
+        let all = all_secrets(shared);
+        let output = secrets::redact(&output, &all);
+        let failed = failed.map(|f| secrets::redact(&f, &all));
+        let found = Found { failed: failed.clone(), changed: done.changed, millis: done.millis, output };
+        let kind = shared.works.found(done.look, mac, &node.name, &done.id, found);
+        if kind == Some(LookKind::Drift) && (done.changed || failed.is_some()) && planned.is_some() {
+            let detail = failed.unwrap_or_else(|| "the node differs from the plan".to_string());
+            let what = What::StepDrifted { step: done.id.clone(), detail };
+            let _ = shared.to.record(Event::new(shared.clock.now(), mac, what)).await;
+        }
+        return say(StatusCode::OK, "thank you");
+    }
+    let Some(planned) = planned.filter(|p| p.digest == done.digest) else {
+        // A newer plan has another step of this name, or none: what was done counts for nothing.
+        return say(StatusCode::OK, "this step is not in the plan any more");
+    };
+    let generation = adopted.as_ref().map_or(done.generation, |a| a.generation);
+    let (step, digest) = (planned.id.clone(), planned.digest);
+    let what = match failed {
+        None => What::StepDone {
+            generation,
+            step,
+            digest,
+            changed: done.changed,
+            millis: done.millis,
+            output: cut(&output, 2000),
+        },
+        Some(why) => {
+            What::StepFailed { generation, step, digest, why: cut(&why, 500), output: cut(&output, 4000) }
+        }
+    };
+    match shared.to.record(Event::new(shared.clock.now(), mac, what)).await {
+        Ok(()) => {
+            let seq = *shared.hub.subscribe().borrow();
+            shared.works.reported(mac, seq);
+            say(StatusCode::OK, "thank you")
+        }
+        Err(NotTaken::Refused(why)) => say(StatusCode::CONFLICT, why.0),
+        Err(NotTaken::Store(p)) => say(StatusCode::SERVICE_UNAVAILABLE, p.what),
+    }
+}
+
+/// Every secret of the site in its present version: for output of checks, whose steps are in no plan.
+fn all_secrets(shared: &Shared) -> Vec<(String, String)> {
+    let world = shared.hub.world();
+    let versions = secrets::versions(&shared.state).unwrap_or_default();
+    let parts = world.catalog.parts.values();
+    let names = parts.flat_map(|p| p.secrets.iter());
+    names
+        .map(|(name, kind)| {
+            let version = versions.get(name).copied().unwrap_or(1);
+            (name.clone(), secrets::value(&shared.key, *kind, name, version))
+        })
+        .collect()
+}
+
+/// The end of a text is where an error stands.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_string();
+    }
+    let mut from = text.len() - most;
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    format!("… {}", &text[from..])
+}
+
+/// Keeps what agents may do up to date, until the end.
+pub async fn follow(shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
+    Works::follow(shared, stopped).await;
+}
+
+/// The steps of a plan with their status, for the operator.
+pub fn listed(shared: &Shared) -> Option<Listed> {
+    let adopted = shared.works.adopted()?;
+    let gates = shared.works.gates(shared, &adopted);
+    let running = shared.works.running();
+    let steps = adopted
+        .plan
+        .steps
+        .iter()
+        .zip(gates.status)
+        .map(|(p, status)| Row {
+            node: p.node.clone(),
+            id: p.id.clone(),
+            sentence: p.step.sentence(),
+            running: status == Status::Ready && running.get(&p.mac).is_some_and(|r| r.contains(&p.id)),
+            status,
+        })
+        .collect();
+    Some(Listed { generation: adopted.generation, digest: adopted.digest, steps })
+}
+
+/// The plan in use, for the operator.
+#[derive(Debug, serde::Serialize)]
+pub struct Listed {
+    pub generation: u32,
+    pub digest: Sha256,
+    pub steps: Vec<Row>,
+}
+
+/// One of its steps.
+#[derive(Debug, serde::Serialize)]
+pub struct Row {
+    pub node: String,
+    pub id: String,
+    pub sentence: String,
+    pub running: bool,
+    #[serde(flatten)]
+    pub status: Status,
+}

@@ -1,0 +1,162 @@
+//! Owns the operator's routes about the cluster: the plan in use, putting one to work, steps that failed, looks.
+
+use super::agents::listed;
+use super::control::{problem, sorry};
+use super::reply::Reply;
+use super::routes::{Asked, Target};
+use super::shared::Shared;
+use super::works::Looking;
+use crate::api::{Apply, LookKind, Seen, StepWish};
+use crate::cluster::{Status, looks};
+use crate::lifecycle::{Event, What};
+use crate::problem::Problem;
+use crate::steps::Step;
+use hyper::StatusCode;
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct Adopted {
+    generation: u32,
+    steps: usize,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    /// `node step`
+    steps: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Asking {
+    number: u64,
+    things: usize,
+}
+
+/// Answers one of the operator's requests.
+pub async fn serve(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
+    match target {
+        Target::Plan => match listed(shared) {
+            Some(list) => Reply::json(StatusCode::OK, &list),
+            None => sorry(
+                StatusCode::NOT_FOUND,
+                "no plan was put to work yet".to_string(),
+                Some("look at one with `bootstead plan`, then `bootstead apply`".to_string()),
+            ),
+        },
+        Target::Apply => read(asked, |wish: Apply| apply(shared, wish)).await,
+        Target::Steps => read(asked, |wish: StepWish| steps(shared, wish)).await,
+        Target::Look => read(asked, |kind: LookKind| look(shared, kind)).await,
+        Target::Looks => Reply::json(StatusCode::OK, &shared.works.seen()),
+        _ => Reply::not_found("such route"),
+    }
+}
+
+async fn read<T, F, R>(asked: &Asked, then: F) -> Reply
+where
+    T: serde::de::DeserializeOwned,
+    F: FnOnce(T) -> R,
+    R: Future<Output = Reply>,
+{
+    match serde_json::from_slice(&asked.body) {
+        Ok(wish) => then(wish).await,
+        Err(e) => sorry(StatusCode::BAD_REQUEST, format!("the request cannot be read: {e}"), None),
+    }
+}
+
+async fn apply(shared: &Arc<Shared>, wish: Apply) -> Reply {
+    let working = shared.clone();
+    match tokio::task::spawn_blocking(move || working.works.adopt(&working, &wish)).await {
+        Ok(Ok(adopted)) => {
+            let (generation, steps) = (adopted.generation, adopted.plan.steps.len());
+            tracing::info!("plan {generation} is put to work: {steps} steps");
+            Reply::json(StatusCode::OK, &Adopted { generation, steps })
+        }
+        Ok(Err(problems)) => sorry(StatusCode::CONFLICT, problems.to_string(), None),
+        Err(e) => problem(&Problem::fault(format!("planning stopped: {e}"))),
+    }
+}
+
+/// Failed steps are tried again, or skipped.
+async fn steps(shared: &Arc<Shared>, wish: StepWish) -> Reply {
+    let Some(adopted) = shared.works.adopted() else {
+        return sorry(StatusCode::NOT_FOUND, "no plan was put to work yet".to_string(), None);
+    };
+    if wish.skip.as_deref().is_some_and(|why| why.trim().is_empty()) {
+        return sorry(StatusCode::BAD_REQUEST, "a skip needs its reason".to_string(), None);
+    }
+    if wish.skip.is_some() && (wish.node.is_none() || wish.step.is_none()) {
+        return sorry(StatusCode::BAD_REQUEST, "a skip is for one step on one node".to_string(), None);
+    }
+    let gates = shared.works.gates(shared, &adopted);
+    let mut done = Vec::new();
+    for (p, status) in adopted.plan.steps.iter().zip(&gates.status) {
+        let meant = wish.node.as_ref().is_none_or(|n| *n == p.node)
+            && wish.step.as_ref().is_none_or(|s| *s == p.id)
+            && (matches!(status, Status::Failed { .. })
+                || wish.skip.is_some() && !matches!(status, Status::Done { .. } | Status::Skipped));
+        if !meant {
+            continue;
+        }
+        let (step, by) = (p.id.clone(), wish.by.clone());
+        let what = match &wish.skip {
+            None => What::StepRetried { step, by },
+            Some(why) => What::StepSkipped { step, digest: p.digest, why: why.clone(), by },
+        };
+        if let Err(e) = shared.to.record(Event::new(shared.clock.now(), p.mac, what)).await {
+            return sorry(StatusCode::SERVICE_UNAVAILABLE, e.to_string(), None);
+        }
+        done.push(format!("{} {}", p.node, p.id));
+    }
+    if done.is_empty() {
+        let help = Some("`bootstead steps` lists them".to_string());
+        return sorry(StatusCode::NOT_FOUND, "no such step failed".to_string(), help);
+    }
+    Reply::json(StatusCode::OK, &Changed { steps: done })
+}
+
+/// Has agents look at their nodes.
+async fn look(shared: &Arc<Shared>, kind: LookKind) -> Reply {
+    let wanted = match kind {
+        LookKind::Verify => {
+            let world = shared.hub.world();
+            let ledger = shared.hub.ledger();
+            match looks(&world.site, &world.catalog, ledger.work()) {
+                Ok(list) => list
+                    .into_iter()
+                    .map(|l| pair(l.node, l.mac, l.id, l.title, l.step, l.timeout, false))
+                    .collect::<Vec<_>>(),
+                Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
+            }
+        }
+        LookKind::Drift => {
+            let Some(adopted) = shared.works.adopted() else {
+                return sorry(StatusCode::NOT_FOUND, "no plan was put to work yet".to_string(), None);
+            };
+            let gates = shared.works.gates(shared, &adopted);
+            let done = adopted.plan.steps.iter().zip(gates.status);
+            let done = done.filter(|(p, s)| matches!(s, Status::Done { .. }) && p.step.can_compare());
+            done.map(|(p, _)| {
+                let title = p.step.sentence();
+                pair(p.node.clone(), p.mac, p.id.clone(), title, p.step.clone(), 60, true)
+            })
+            .collect()
+        }
+    };
+    let things = wanted.len();
+    let number = shared.works.look(kind, wanted);
+    Reply::json(StatusCode::OK, &Asking { number, things })
+}
+
+fn pair(
+    node: String,
+    mac: crate::base::Mac,
+    id: String,
+    title: String,
+    step: Step,
+    timeout: u32,
+    compare: bool,
+) -> (Seen, Looking) {
+    let seen = Seen { node, id: id.clone(), title, found: None };
+    (seen, Looking { number: 0, mac, id, step, timeout, compare })
+}

@@ -1,0 +1,302 @@
+//! Owns the plan in use and who works on it: which steps each agent may do now, and what is merely looked at.
+
+use super::shared::Shared;
+use crate::api::{Found, LookKind, Seen};
+use crate::base::{Mac, Sha256, Timestamp};
+use crate::cluster::{Gates, Plan, Presence, gates};
+use crate::disk;
+use crate::lifecycle::{Event, What};
+use crate::problem::{Problem, Problems};
+use crate::steps::Step;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// An agent that was not heard for so long counts as silent: it asks every 25 seconds at least.
+const SILENT: u64 = 60_000;
+/// Many reports arrive together: the gates are worked out once for all of them.
+const TOGETHER: Duration = Duration::from_millis(15);
+
+/// A plan that was put to work.
+#[derive(Debug)]
+pub struct Adopted {
+    pub generation: u32,
+    pub digest: Sha256,
+    pub plan: Plan,
+}
+
+/// The plan with the status of its steps at one moment.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    pub now: Option<(Arc<Adopted>, Arc<Gates>)>,
+    /// Number of the last fact that is in it.
+    pub seq: u64,
+}
+
+/// An agent as it was last heard.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub at: Timestamp,
+    /// Its clock is so many milliseconds ahead of ours.
+    pub ahead: i64,
+    pub running: Vec<String>,
+}
+
+/// One thing to look at, for an agent.
+#[derive(Debug, Clone)]
+pub struct Looking {
+    pub number: u64,
+    pub mac: Mac,
+    pub id: String,
+    pub step: Step,
+    pub timeout: u32,
+    pub compare: bool,
+}
+
+#[derive(Default)]
+struct Looks {
+    number: u64,
+    kind: Option<LookKind>,
+    open: Vec<Looking>,
+    seen: Vec<Seen>,
+}
+
+/// Shared by the agents' door and the operator's.
+pub struct Works {
+    adopted: RwLock<Option<Arc<Adopted>>>,
+    heard: Mutex<HashMap<Mac, Heard>>,
+    looks: Mutex<Looks>,
+    /// Number of the fact that an agent's last report became.
+    reported: Mutex<HashMap<Mac, u64>>,
+    snapshot: watch::Sender<Snapshot>,
+    /// Something other than the journal changed.
+    stirred: Notify,
+}
+
+impl Default for Works {
+    fn default() -> Works {
+        Works {
+            adopted: RwLock::default(),
+            heard: Mutex::default(),
+            looks: Mutex::default(),
+            reported: Mutex::default(),
+            snapshot: watch::channel(Snapshot::default()).0,
+            stirred: Notify::new(),
+        }
+    }
+}
+
+/// The file of a plan in the state folder.
+pub fn plan_path(state: &Path, generation: u32) -> PathBuf {
+    state.join("plans").join(format!("{generation:05}.json"))
+}
+
+/// Reads a plan that was put to work; its digest must be the journal's.
+pub fn read_plan(state: &Path, generation: u32, digest: Sha256) -> Result<Plan, Problem> {
+    let path = plan_path(state, generation);
+    let bytes = disk::read(&path)?;
+    let plan: Option<Plan> = serde_json::from_slice(&bytes).ok();
+    match plan.filter(|p| p.digest() == digest) {
+        Some(plan) => Ok(plan),
+        None => Err(Problem::environment(format!("{} is not the plan that was put to work", path.display()))
+            .why("its content does not have the digest that the journal names")
+            .help(
+                "restore it from a backup; or make a new plan with `bootstead plan` and `bootstead apply`",
+            )),
+    }
+}
+
+impl Works {
+    /// Takes up the plan that the journal names, after a start.
+    pub fn resume(&self, shared: &Shared) {
+        let current = shared.hub.ledger().work().plan.clone();
+        let Some(current) = current else { return };
+        match read_plan(&shared.state, current.generation, current.digest) {
+            Ok(plan) => self.set(Adopted { generation: current.generation, digest: current.digest, plan }),
+            Err(problem) => tracing::error!("{problem}"),
+        }
+    }
+
+    fn set(&self, adopted: Adopted) {
+        *self.adopted.write().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(adopted));
+        self.stirred.notify_one();
+    }
+
+    pub fn adopted(&self) -> Option<Arc<Adopted>> {
+        self.adopted.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Makes the plan of now and puts it to work, if it is the one that was shown.
+    pub fn adopt(&self, shared: &Shared, wish: &crate::api::Apply) -> Result<Arc<Adopted>, Problems> {
+        let world = shared.hub.world();
+        let versions = crate::secrets::versions(&shared.state)?;
+        let (plan, generation) = {
+            let ledger = shared.hub.ledger();
+            let work = ledger.work();
+            let plan = crate::cluster::plan(&world.site, &world.catalog, work, &versions)?;
+            (plan, work.plan.as_ref().map_or(1, |p| p.generation + 1))
+        };
+        let digest = plan.digest();
+        if digest != wish.digest {
+            return Err(Problem::input("the plan is not the one that was shown")
+                .why("the site, the tree or what was done so far changed in between")
+                .help("look at it again with `bootstead plan`, then `bootstead apply`")
+                .into());
+        }
+        let bytes = serde_json::to_vec(&plan).map_err(|e| Problem::fault(e.to_string()))?;
+        disk::make_folder(&shared.state.join("plans"), 0o700)?;
+        disk::write(&plan_path(&shared.state, generation), &bytes, 0o600)?;
+        let what = What::Planned {
+            generation,
+            digest,
+            steps: plan.steps.len(),
+            by: wish.by.clone(),
+            again: wish.again,
+            elected: plan.elected.clone(),
+        };
+        shared.hub.record(vec![Event::server(shared.clock.now(), what)])?;
+        self.set(Adopted { generation, digest, plan });
+        self.adopted().ok_or_else(|| Problem::fault("the plan was not kept").into())
+    }
+
+    /// Notes that an agent asked; tells whether that is news.
+    pub fn hear(&self, mac: Mac, now: Timestamp, clock: i64, running: Vec<String>) {
+        let heard = Heard { at: now, ahead: clock - now.0, running };
+        let mut all = self.heard.lock().unwrap_or_else(|e| e.into_inner());
+        let news = all.get(&mac).is_none_or(|h| {
+            now.since(h.at) > SILENT
+                || (h.ahead.abs() > crate::cluster::gates::CLOCK)
+                    != (heard.ahead.abs() > crate::cluster::gates::CLOCK)
+        });
+        all.insert(mac, heard);
+        drop(all);
+        if news {
+            self.stirred.notify_one();
+        }
+    }
+
+    pub fn heard(&self, mac: Mac) -> Option<Heard> {
+        self.heard.lock().unwrap_or_else(|e| e.into_inner()).get(&mac).cloned()
+    }
+
+    /// Whether its agent is there now.
+    pub fn presence(&self, shared: &Shared, mac: Mac, now: Timestamp) -> Presence {
+        if shared.hub.ledger().work().agent(mac).is_none() {
+            return Presence::Never;
+        }
+        match self.heard(mac) {
+            Some(h) if now.since(h.at) <= SILENT => Presence::Here { ahead: h.ahead },
+            _ => Presence::Silent,
+        }
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.subscribe()
+    }
+
+    /// The status of every step as it is now.
+    pub fn gates(&self, shared: &Shared, adopted: &Adopted) -> Gates {
+        let now = shared.clock.now();
+        let heard = self.heard.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let ledger = shared.hub.ledger();
+        let work = ledger.work();
+        gates(&adopted.plan, work, &|mac| match (work.agent(mac), heard.get(&mac)) {
+            (None, _) => Presence::Never,
+            (Some(_), Some(h)) if now.since(h.at) <= SILENT => Presence::Here { ahead: h.ahead },
+            _ => Presence::Silent,
+        })
+    }
+
+    /// Keeps the snapshot fresh: after every fact, and when an agent comes or goes.
+    pub async fn follow(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+        let mut facts = shared.hub.subscribe();
+        loop {
+            let works = &shared.works;
+            let adopted = works.adopted();
+            let seq = *facts.borrow_and_update();
+            let now = match adopted {
+                Some(adopted) => {
+                    let (sharing, worked) = (shared.clone(), adopted.clone());
+                    let gates = tokio::task::spawn_blocking(move || sharing.works.gates(&sharing, &worked));
+                    match gates.await {
+                        Ok(gates) => Some((adopted, Arc::new(gates))),
+                        Err(_) => return,
+                    }
+                }
+                None => None,
+            };
+            works.snapshot.send_replace(Snapshot { now, seq });
+            tokio::select! {
+                changed = facts.changed() => if changed.is_err() { return },
+                () = works.stirred.notified() => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                _ = stopped.wait_for(|s| *s) => return,
+            }
+            tokio::time::sleep(TOGETHER).await;
+        }
+    }
+
+    /// An agent's report is in the journal: it gets no work from an older snapshot.
+    pub fn reported(&self, mac: Mac, seq: u64) {
+        self.reported.lock().unwrap_or_else(|e| e.into_inner()).insert(mac, seq);
+    }
+
+    /// Whether the snapshot knows the agent's last report.
+    pub fn knows(&self, snapshot: &Snapshot, mac: Mac) -> bool {
+        let reported = self.reported.lock().unwrap_or_else(|e| e.into_inner());
+        reported.get(&mac).is_none_or(|seq| *seq <= snapshot.seq)
+    }
+
+    /// Asks agents to look; what was asked before is dropped.
+    pub fn look(&self, kind: LookKind, wanted: Vec<(Seen, Looking)>) -> u64 {
+        let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        looks.number += 1;
+        looks.kind = Some(kind);
+        let number = looks.number;
+        looks.seen = wanted.iter().map(|(seen, _)| seen.clone()).collect();
+        looks.open = wanted.into_iter().map(|(_, l)| Looking { number, ..l }).collect();
+        drop(looks);
+        self.stirred.notify_one();
+        number
+    }
+
+    /// What is to be looked at on this node, beside what it does already.
+    pub fn looks_for(&self, mac: Mac, running: &[String]) -> Vec<Looking> {
+        // Checks are programs of some weight: many at once would make a small node look ill.
+        let busy = running.iter().filter(|r| r.starts_with("look ")).count();
+        let looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        let abreast = if looks.kind == Some(LookKind::Drift) { 32 } else { 2_usize };
+        let open = looks.open.iter().filter(|l| l.mac == mac && !running.contains(&look_key(l)));
+        open.take(abreast.saturating_sub(busy)).cloned().collect()
+    }
+
+    /// What was found; `None` where nobody asked (any more).
+    pub fn found(&self, number: u64, mac: Mac, node: &str, id: &str, found: Found) -> Option<LookKind> {
+        let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        if looks.number != number {
+            return None;
+        }
+        looks.open.retain(|l| !(l.mac == mac && l.id == id));
+        let seen = looks.seen.iter_mut().find(|s| s.node == node && s.id == id)?;
+        seen.found = Some(found);
+        looks.kind
+    }
+
+    /// What was asked last, with the answers so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.looks.lock().unwrap_or_else(|e| e.into_inner()).seen.clone()
+    }
+
+    /// What agents are doing now, by node.
+    pub fn running(&self) -> BTreeMap<Mac, Vec<String>> {
+        let heard = self.heard.lock().unwrap_or_else(|e| e.into_inner());
+        heard.iter().map(|(mac, h)| (*mac, h.running.clone())).collect()
+    }
+}
+
+/// How an agent names a look among what it is doing.
+pub fn look_key(l: &Looking) -> String {
+    format!("look {} {}", l.number, l.id)
+}

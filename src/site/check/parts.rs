@@ -1,0 +1,106 @@
+//! Checks `[cluster]` and what the roles' parts need of the site: each other, virtual addresses, an odd number.
+
+use super::Check;
+use crate::profiles::Part;
+use crate::site::model::{Cluster, Node, Role, Vip};
+use crate::site::report::{Tell as _, Where};
+use crate::site::wire::RoleTable;
+use std::collections::BTreeMap;
+
+/// The parts of a role: its own list, else its profile's.
+pub fn of_role(c: &mut Check, profile: &str, table: &RoleTable) -> Vec<String> {
+    let Some(list) = &table.parts else {
+        return c.catalog.profiles.get(profile).map(|p| p.parts.clone()).unwrap_or_default();
+    };
+    let mut out: Vec<String> = Vec::new();
+    for text in list {
+        if !c.catalog.parts.contains_key(text.as_str()) {
+            let known = c.catalog.parts.keys().map(String::as_str);
+            c.report.error(text, format!("there is no part {:?}", **text)).meant(text, known);
+        } else if out.contains(&text.to_string()) {
+            c.report.error(text, format!("the part {} is listed twice", **text));
+        } else {
+            out.push(text.to_string());
+        }
+    }
+    out
+}
+
+/// `[cluster]`, and whether the parts of the roles in use fit together.
+pub fn check(
+    c: &mut Check,
+    roles: &BTreeMap<String, Role>,
+    vips: &BTreeMap<String, Vip>,
+    nodes: &[Node],
+) -> Option<Cluster> {
+    let table = c.file.cluster.as_ref()?;
+    let network = match &table.network {
+        Some(text) => c.knows_network(text, text.into()).then(|| text.to_string()),
+        None => c.provisioning.clone(),
+    };
+    let used: Vec<&Role> = roles.values().filter(|r| nodes.iter().any(|n| n.role == r.name)).collect();
+    let catalog = c.catalog;
+    for role in &used {
+        let at = role_at(c, role);
+        for part in role.parts.iter().filter_map(|p| catalog.parts.get(p)) {
+            fits(c, role, part, &used, vips, at.clone());
+        }
+        if let Some(network) = &network
+            && !role.parts.is_empty()
+            && let Some(node) =
+                nodes.iter().find(|n| n.role == role.name && !n.addresses.contains_key(network))
+        {
+            c.report
+                .error(at, format!("{} has no address on {network}, the cluster's network", node.name))
+                .so(format!("add `addresses.{network} = …` to the role {}", role.name));
+        }
+    }
+    for part in catalog.parts.values().filter(|p| p.quorum) {
+        let has = |r: &&&Role| r.parts.contains(&part.name);
+        let members = nodes.iter().filter(|n| used.iter().any(|r| r.name == n.role && has(&r))).count();
+        if members > 0
+            && members % 2 == 0
+            && let Some(role) = used.iter().find(has)
+        {
+            let at = role_at(c, role);
+            c.report
+                .error(at, format!("{members} nodes have the part {}, whose members vote", part.name))
+                .because("of an even number of voters one half cannot go on without the other")
+                .so("make it an odd number: 3 survive one loss, 5 survive two");
+        }
+    }
+    Some(Cluster { network: network? })
+}
+
+fn fits(c: &mut Check, role: &Role, part: &Part, used: &[&Role], vips: &BTreeMap<String, Vip>, at: Where) {
+    for need in part.needs.iter().filter(|n| !role.parts.contains(n)) {
+        c.report
+            .error(
+                at.clone(),
+                format!("the part {} of role {} needs {need} on the same node", part.name, role.name),
+            )
+            .so(format!("add {need:?} to the role's `parts`"));
+    }
+    for need in part.elsewhere.iter().filter(|n| !used.iter().any(|r| r.parts.contains(n))) {
+        c.report
+            .error(
+                at.clone(),
+                format!("the part {} of role {} needs {need}, and no node has it", part.name, role.name),
+            )
+            .so(format!("give a role with nodes the part {need:?}"));
+    }
+    for need in part.vips.iter().filter(|n| !vips.contains_key(*n)) {
+        c.report
+            .error(
+                at.clone(),
+                format!("the part {} of role {} needs the virtual address {need}", part.name, role.name),
+            )
+            .because(part.summary.clone())
+            .so(format!("add [vip.{need}] with its network and address"));
+    }
+}
+
+fn role_at(c: &Check, role: &Role) -> Where {
+    let found = c.file.role.iter().find(|(k, _)| k.as_str() == role.name).map(|(k, _)| Where::from(k));
+    found.unwrap_or(Where::Toml(0..0))
+}

@@ -1,0 +1,283 @@
+//! The plan and its gates: stable, total, in an order that holds; nothing is done before what it needs.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+use bootstead::base::{Mac, Sha256, Timestamp};
+use bootstead::cluster::{Gates, Need, Plan, Presence, Status, audit::audit, gates, plan};
+use bootstead::lifecycle::{What, Work};
+use bootstead::site::{Catalog, Files, Site, check};
+use bootstead::steps::Step;
+use bootstead::tree::Tree;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+fn catalog() -> &'static Catalog {
+    static ONCE: OnceLock<Catalog> = OnceLock::new();
+    ONCE.get_or_init(|| Catalog::read(&Tree::embedded()).unwrap())
+}
+
+fn site(text: &str) -> Site {
+    let (site, problems) = check(&Files::only("site.toml", text), catalog());
+    site.unwrap_or_else(|| panic!("{problems}"))
+}
+
+fn lab() -> Site {
+    site(include_str!("lab/cluster.site.toml"))
+}
+
+fn first_plan(site: &Site) -> Plan {
+    plan(site, catalog(), &Work::default(), &BTreeMap::new()).unwrap_or_else(|p| panic!("{p}"))
+}
+
+/// The reference site: 5 controllers, 3 nodes with database and queue, 1 that watches, 512 computes.
+fn reference(computes: usize) -> Site {
+    let mut text = String::from(
+        "[site]\nname = \"reference\"\ndomain = \"ref.example\"\n[server]\naddress = \"10.90.0.1\"\n\
+         [network.provisioning]\ncidr = \"10.90.0.0/16\"\n[cluster]\n\
+         [vip.api]\nnetwork = \"provisioning\"\naddress = \"10.90.0.2\"\n",
+    );
+    let without = |part: &&String| !["galera", "rabbitmq"].contains(&part.as_str());
+    let controller: Vec<&String> = catalog().profiles["controller"].parts.iter().filter(without).collect();
+    for (kind, (role, count, range, parts)) in [
+        ("controller", 5, "10.90.1.1-10.90.1.9", format!("parts = {controller:?}\n")),
+        (
+            "database",
+            3,
+            "10.90.2.1-10.90.2.9",
+            "parts = [\"repository\", \"hosts\", \"time\", \"galera\", \"rabbitmq\"]\n".into(),
+        ),
+        ("monitor", 1, "10.90.3.1-10.90.3.9", String::new()),
+        ("compute", computes, "10.90.16.1-10.90.31.254", String::new()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        text += &format!(
+            "[role.{role}]\nimage = \"debian12\"\nname = \"{role}-{{n:04}}\"\ndisk = {{ min_gib = 10 }}\n{parts}\
+             addresses.provisioning = \"{range}\"\n"
+        );
+        for n in 1..=count {
+            text += &format!(
+                "[[node]]\nmac = \"52:54:{kind:02x}:00:{:02x}:{:02x}\"\nrole = \"{role}\"\n",
+                n >> 8,
+                n & 255
+            );
+        }
+    }
+    site(&text)
+}
+
+#[test]
+fn a_plan_is_stable_and_its_judge_agrees() {
+    let site = lab();
+    let (a, b) = (first_plan(&site), first_plan(&site));
+    assert_eq!(serde_json::to_vec(&a).unwrap(), serde_json::to_vec(&b).unwrap());
+    assert_eq!(a.digest(), b.digest());
+    assert_eq!(audit(&site, catalog(), &a).errors(), 0);
+    let back: Plan = serde_json::from_slice(&serde_json::to_vec(&a).unwrap()).unwrap();
+    assert_eq!(back.digest(), a.digest(), "what is read back is what was written");
+}
+
+#[test]
+fn the_reference_site_is_planned_whole_and_a_new_compute_adds_only_its_own_steps() {
+    let small = reference(511);
+    let before = first_plan(&small);
+    assert!(before.steps.len() > 511 * 5, "{}", before.steps.len());
+    // What was done stays done when the site grows.
+    let mut work = Work::default();
+    finish(&before, &mut work, 1);
+    let grown = reference(512);
+    let after = plan(&grown, catalog(), &work, &BTreeMap::new()).unwrap_or_else(|p| panic!("{p}"));
+    let now = gates(&after, &work, &|_| Presence::Here { ahead: 0 });
+    let open: Vec<(&str, &str)> = after
+        .steps
+        .iter()
+        .zip(&now.status)
+        .filter(|(_, s)| !matches!(s, Status::Done { .. }))
+        .map(|(p, _)| (p.node.as_str(), p.id.as_str()))
+        .collect();
+    assert!(open.iter().any(|(node, _)| *node == "compute-0512"));
+    let others: Vec<_> = open.iter().filter(|(node, _)| *node != "compute-0512").collect();
+    // Somebody has to take the new hypervisor in, and whoever watches has to know it.
+    for (node, id) in &others {
+        let known = id.contains("discover") || node.starts_with("monitor");
+        assert!(known, "{id} on {node} is to be done again because of a compute");
+    }
+}
+
+/// Records a success of every step of the plan.
+fn finish(plan: &Plan, work: &mut Work, generation: u32) {
+    let at = Timestamp(1_000_000 + i64::from(generation));
+    let what = What::Planned {
+        generation,
+        digest: plan.digest(),
+        steps: plan.steps.len(),
+        by: "test".into(),
+        again: false,
+        elected: plan.elected.clone(),
+    };
+    work.apply(at, None, &what);
+    for p in &plan.steps {
+        work.apply(at, Some(p.mac), &done(&p.id, p.digest, generation));
+    }
+}
+
+fn done(id: &str, digest: Sha256, generation: u32) -> What {
+    What::StepDone { generation, step: id.into(), digest, changed: true, millis: 1, output: String::new() }
+}
+
+fn here(_: Mac) -> Presence {
+    Presence::Here { ahead: 0 }
+}
+
+/// What the rules say on their own: may step `i` be done, when `finished` tells what is.
+fn allowed(plan: &Plan, i: usize, finished: &[bool]) -> bool {
+    let is = |node: Option<&str>, id: &str| {
+        plan.steps
+            .iter()
+            .zip(finished)
+            .filter(|(p, _)| p.id == id && node.is_none_or(|n| n == p.node))
+            .all(|(_, done)| *done)
+    };
+    plan.steps[i].needs.iter().all(|need| match need {
+        Need::Own(id) => is(Some(&plan.steps[i].node), id),
+        Need::On { node, id } => is(Some(node), id),
+        Need::All { id, .. } => is(None, id),
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    /// In whatever order agents finish, nothing is ready before what it needs, and in the end all is done.
+    #[test]
+    fn nothing_is_done_before_what_it_needs(choices in proptest::collection::vec(any::<u16>(), 600)) {
+        let site = lab();
+        let plan = first_plan(&site);
+        let mut work = Work::default();
+        let mut finished = vec![false; plan.steps.len()];
+        let mut choices = choices.into_iter().cycle();
+        loop {
+            let now: Gates = gates(&plan, &work, &here);
+            let ready: Vec<usize> = (0..plan.steps.len()).filter(|i| now.status[*i] == Status::Ready).collect();
+            for i in &ready {
+                prop_assert!(allowed(&plan, *i, &finished), "{} on {}", plan.steps[*i].id, plan.steps[*i].node);
+            }
+            if ready.is_empty() {
+                break;
+            }
+            // Several at once: agents do not wait for each other.
+            for _ in 0..=choices.next().unwrap() % 5 {
+                let i = ready[choices.next().unwrap() as usize % ready.len()];
+                let p = &plan.steps[i];
+                work.apply(Timestamp(1), Some(p.mac), &done(&p.id, p.digest, 1));
+                finished[i] = true;
+            }
+        }
+        prop_assert!(finished.iter().all(|f| *f), "the plan ends");
+    }
+}
+
+#[test]
+fn a_failure_blocks_what_needs_it_and_nothing_else() {
+    let site = lab();
+    let plan = first_plan(&site);
+    let mut work = Work::default();
+    let failed = plan.steps.iter().find(|p| p.id == "galera.packages").unwrap();
+    let what = What::StepFailed {
+        generation: 1,
+        step: failed.id.clone(),
+        digest: failed.digest,
+        why: "no space".into(),
+        output: String::new(),
+    };
+    work.apply(Timestamp(1), Some(failed.mac), &what);
+    loop {
+        let now = gates(&plan, &work, &here);
+        let ready: Vec<_> =
+            plan.steps.iter().zip(&now.status).filter(|(_, s)| **s == Status::Ready).collect();
+        if ready.is_empty() {
+            break;
+        }
+        let all: Vec<_> = ready.iter().map(|(p, _)| (p.mac, p.id.clone(), p.digest)).collect();
+        for (mac, id, digest) in all {
+            work.apply(Timestamp(2), Some(mac), &done(&id, digest, 1));
+        }
+    }
+    let now = gates(&plan, &work, &here);
+    let of = |node: &str, id: &str| {
+        let i = plan.steps.iter().position(|p| p.node == node && p.id == id).unwrap();
+        now.status[i].clone()
+    };
+    assert_eq!(of("ctl1", "memcached.service"), Status::Done { changed: true });
+    let Status::Blocked { why } = of(&failed.node, "galera.conf-debian") else { panic!() };
+    assert_eq!(why, format!("galera.packages on {} failed", failed.node));
+    assert!(matches!(of("ctl2", "galera.service"), Status::Waiting { .. } | Status::Blocked { .. }));
+}
+
+#[test]
+fn what_was_begun_once_is_never_begun_again() {
+    let site = lab();
+    let begins = |plan: &Plan| -> Vec<String> {
+        let starts = plan.steps.iter().filter(|p| matches!(&p.step, Step::Service(s) if s.start.is_some()));
+        starts.map(|p| format!("{} on {}", p.id, p.node)).collect()
+    };
+    let one = first_plan(&site);
+    assert_eq!(begins(&one).iter().filter(|b| b.starts_with("galera.")).count(), 1);
+    let mut work = Work::default();
+    finish(&one, &mut work, 1);
+    // The first one was installed anew: what it did is gone with its disk, and the others still run.
+    let mac = one.elected["galera"];
+    work.apply(Timestamp(9), Some(mac), &What::Forgotten { by: "test".into() });
+    let two = plan(&site, catalog(), &work, &BTreeMap::new()).unwrap_or_else(|p| panic!("{p}"));
+    assert_eq!(begins(&two), Vec::<String>::new());
+    assert_eq!(two.elected, one.elected, "the election stays");
+}
+
+#[test]
+fn a_rotated_secret_changes_the_steps_that_hold_it() {
+    let site = lab();
+    let old = first_plan(&site);
+    let versions = BTreeMap::from([("galera-sst".to_string(), 2)]);
+    let new = plan(&site, catalog(), &Work::default(), &versions).unwrap();
+    let changed: Vec<&str> = old
+        .steps
+        .iter()
+        .zip(&new.steps)
+        .filter(|(a, b)| a.digest != b.digest)
+        .map(|(a, _)| a.id.as_str())
+        .collect();
+    assert!(!changed.is_empty() && changed.iter().all(|id| id.starts_with("galera.")), "{changed:?}");
+    assert!(serde_json::to_string(&new).unwrap().contains("@@secret:galera-sst/2@@"));
+}
+
+#[test]
+fn clocks_absence_and_silence_are_waited_for_by_name() {
+    let site = lab();
+    let plan = first_plan(&site);
+    let why = |presence: Presence| match &gates(&plan, &Work::default(), &|_| presence).status[0] {
+        Status::Waiting { why } => why.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(why(Presence::Never).starts_with("the agent of "));
+    assert!(why(Presence::Silent).ends_with("to be heard of again"));
+    assert!(why(Presence::Here { ahead: -90_000 }).ends_with("which is 90 s behind"));
+}
+
+#[test]
+fn an_even_quorum_a_missing_address_and_a_lonely_part_are_refused() {
+    let text = include_str!("lab/cluster.site.toml");
+    let two = text.replace("[[node]]\nmac = \"52:54:00:78:00:13\"\nrole = \"controller\"\n", "");
+    let said = |text: &str| {
+        let (site, problems) = check(&Files::only("site.toml", text), catalog());
+        assert!(site.is_none());
+        problems.to_string()
+    };
+    assert!(said(&two).contains("2 nodes have the part galera, whose members vote"));
+    let no_vip = text.replace("[vip.api]\nnetwork = \"cluster\"\naddress = \"10.78.0.100\"\n", "");
+    assert!(said(&no_vip).contains("needs the virtual address api"), "{}", said(&no_vip));
+    let lonely = text.replace("role = \"controller\"\n", "role = \"compute\"\n");
+    assert!(said(&lonely).contains("and no node has it"), "{}", said(&lonely));
+    let unknown = text.replace("[role.compute]\n", "[role.compute]\nparts = [\"nova-compte\"]\n");
+    assert!(said(&unknown).contains("did you mean \"nova-compute\"?"), "{}", said(&unknown));
+}
