@@ -7,7 +7,7 @@ TARGET := x86_64-unknown-linux-gnu
 BINARY := target/$(TARGET)/release/bootstead
 SETUP := tests/tools/setup.sh
 
-.PHONY: help build test fast-test demo e2e bench fuzz dist lint clean
+.PHONY: help build test fast-test demo e2e cluster bench fuzz dist lint clean
 help: ## list every task
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -21,7 +21,7 @@ demo: ## three blank machines become installed nodes while you watch (root, abou
 	tests/lab/demo
 
 test: ## everything that CI proves: unit tests, validators, real clients, real firmware, one installation
-	@$(SETUP) build lab clients validators
+	@$(SETUP) build lab clients validators cluster
 	tests/run
 
 fast-test: ## only what needs neither root nor network, under two minutes
@@ -32,6 +32,11 @@ e2e: ## the demo as a test, and the real Debian installer from blank disk to sec
 	@$(SETUP) build lab
 	@$(MAKE) --no-print-directory build
 	tests/lab/e2e
+
+cluster: ## bare nodes become a control plane with two computes, then it is broken on purpose (root, half an hour)
+	@$(SETUP) build lab cluster
+	@$(MAKE) --no-print-directory build
+	tests/lab/cluster whole
 
 bench: ## beside Kea, dnsmasq, tftpd-hpa and nginx, in one run, as ratios (root)
 	@$(SETUP) build lab clients bench

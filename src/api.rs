@@ -251,6 +251,22 @@ pub enum LookKind {
     Verify,
     /// Every file, service, setting and package of the plan against the node.
     Drift,
+    /// A part's recovery: what its members say of their data, then beginning and joining.
+    Recover,
+}
+
+/// What is wanted of a look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookWish {
+    pub kind: LookKind,
+    /// Of a recovery: the part, and `state`, `begin` or `join`.
+    #[serde(default)]
+    pub part: Option<String>,
+    #[serde(default)]
+    pub phase: Option<String>,
+    /// Only this node.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 /// One thing that was looked at.

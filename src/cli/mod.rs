@@ -17,6 +17,7 @@ mod keep;
 mod load;
 mod node;
 mod plan;
+mod recover;
 mod render;
 mod serve;
 mod station;
@@ -115,6 +116,8 @@ pub enum Command {
     Verify(steps::VerifyArgs),
     /// What on the nodes differs from the plan
     Drift(steps::DriftArgs),
+    /// Begin a database cluster anew when all its members are down
+    Recover(recover::RecoverArgs),
     /// The nodes for other tools: Ansible's dynamic inventory
     Inventory(inventory::InventoryArgs),
     /// The cluster's secrets: name them, make one anew
@@ -176,6 +179,7 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
         Command::Steps(args) => steps::run(g, args),
         Command::Verify(args) => steps::verify(g, args),
         Command::Drift(args) => steps::drift(g, args),
+        Command::Recover(args) => recover::run(g, &args),
         Command::Inventory(args) => inventory::run(g, args),
         Command::Secrets(args) => keep::secrets(g, &args),
         Command::Backup(args) => keep::backup(g, &args),

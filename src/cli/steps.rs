@@ -2,7 +2,7 @@
 
 use super::station::{Station, by};
 use super::{Globals, say, terminal};
-use crate::api::{self, LookKind, Seen, StepWish};
+use crate::api::{self, LookKind, LookWish, Seen, StepWish};
 use crate::cluster::Status;
 use crate::cluster::gates::{Count, count};
 use crate::lifecycle::What;
@@ -249,8 +249,8 @@ fn outputs(station: &Station<'_>, list: &Listed) -> Result<String, Problem> {
 }
 
 /// Asks for a look and waits for the answers.
-fn look(station: &Station<'_>, kind: LookKind, wait: u64) -> Result<Vec<Seen>, Problem> {
-    let _: serde_json::Value = station.ask(Method::POST, api::LOOK, Some(&kind))?;
+pub fn look(station: &Station<'_>, wish: &LookWish, wait: u64) -> Result<Vec<Seen>, Problem> {
+    let _: serde_json::Value = station.ask(Method::POST, api::LOOK, Some(wish))?;
     let until = Instant::now() + Duration::from_secs(wait);
     loop {
         let seen: Vec<Seen> = station.ask::<(), _>(Method::GET, api::LOOKS, None)?;
@@ -261,8 +261,12 @@ fn look(station: &Station<'_>, kind: LookKind, wait: u64) -> Result<Vec<Seen>, P
     }
 }
 
+fn wish(kind: LookKind) -> LookWish {
+    LookWish { kind, part: None, phase: None, node: None }
+}
+
 pub fn verify(g: &Globals, args: VerifyArgs) -> Result<Exit, Problems> {
-    let seen = look(&Station::find(g)?, LookKind::Verify, args.wait)?;
+    let seen = look(&Station::find(g)?, &wish(LookKind::Verify), args.wait)?;
     if g.json {
         let text = serde_json::to_string_pretty(&seen).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;
@@ -303,7 +307,7 @@ pub fn verify(g: &Globals, args: VerifyArgs) -> Result<Exit, Problems> {
 }
 
 pub fn drift(g: &Globals, args: DriftArgs) -> Result<Exit, Problems> {
-    let seen = look(&Station::find(g)?, LookKind::Drift, args.wait)?;
+    let seen = look(&Station::find(g)?, &wish(LookKind::Drift), args.wait)?;
     if g.json {
         let text = serde_json::to_string_pretty(&seen).map_err(|e| Problem::fault(e.to_string()))?;
         return say(&(text + "\n"));

@@ -6,9 +6,10 @@ pub mod audit;
 pub mod diff;
 pub mod gates;
 pub mod plan;
+pub mod recover;
 pub mod view;
 
 pub use diff::{Change, diff};
 pub use gates::{Gates, Presence, Status, gates};
 pub use plan::{Need, Plan, Planned, plan};
-pub use view::{Look, looks};
+pub use view::{Look, looks, recovery};

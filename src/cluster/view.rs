@@ -220,6 +220,25 @@ pub fn family(pm: &str) -> &'static str {
     if pm == "dnf" { "el" } else { "debian" }
 }
 
+/// The phases of a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    State,
+    Begin,
+    Join,
+}
+
+impl Phase {
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::State => "state",
+            Phase::Begin => "begin",
+            Phase::Join => "join",
+        }
+    }
+}
+
 /// One thing to look at on one node: `bootstead verify`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Look {
@@ -251,6 +270,45 @@ pub fn looks(site: &Site, catalog: &Catalog, work: &Work) -> Result<Vec<Look>, P
                 }
             }
         }
+    }
+    Ok(out)
+}
+
+/// One of a part's recovery scripts on every member, or on one.
+pub fn recovery(
+    site: &Site,
+    catalog: &Catalog,
+    work: &Work,
+    part: &str,
+    phase: Phase,
+    only: Option<&str>,
+) -> Result<Vec<Look>, Problems> {
+    let view = View::new(site, catalog, work)?;
+    let Some(recover) = catalog.parts.get(part).and_then(|p| p.recover.as_ref()) else {
+        let known: Vec<&str> =
+            catalog.parts.values().filter(|p| p.recover.is_some()).map(|p| p.name.as_str()).collect();
+        return Err(Problem::input(format!("the part {part:?} has no way of recovery"))
+            .help(format!("these have one: {}", known.join(", ")))
+            .into());
+    };
+    let script = match phase {
+        Phase::State => &recover.state,
+        Phase::Begin => &recover.begin,
+        Phase::Join => &recover.join,
+    };
+    let members = view.members.get(part).cloned().unwrap_or_default();
+    let mut out = Vec::new();
+    for node in members.into_iter().filter(|n| only.is_none_or(|o| o == n.name)) {
+        let row = Verify {
+            id: format!("recover-{}", phase.name()),
+            title: format!("{part}: {}", phase.name()),
+            on: On::All,
+            when: None,
+            run: script.clone(),
+            env: BTreeMap::new(),
+            timeout: recover.timeout,
+        };
+        out.extend(look(&view, part, &row, node)?);
     }
     Ok(out)
 }

@@ -41,6 +41,9 @@ pub struct Part {
     pub steps: Vec<Row>,
     #[serde(default)]
     pub verify: Vec<Verify>,
+    /// How it is begun anew when all members are down.
+    #[serde(default)]
+    pub recover: Option<Recover>,
 }
 
 /// What a secret is made of. All are letters, digits, `-`, `_`, `=`, so no file needs to quote them.
@@ -241,6 +244,21 @@ pub struct Verify {
     pub run: String,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    #[serde(default = "minute")]
+    pub timeout: u32,
+}
+
+/// `[recover]`: scripts for a quorum that is wholly down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recover {
+    /// Prints `running|down UUID SEQNO SAFE` as its last line, and changes nothing.
+    pub state: String,
+    /// Begins the cluster on the member that was chosen.
+    pub begin: String,
+    /// Joins it, on the others, one after the other.
+    pub join: String,
+    /// Seconds that each may take.
     #[serde(default = "minute")]
     pub timeout: u32,
 }

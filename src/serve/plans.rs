@@ -6,10 +6,11 @@ use super::reply::Reply;
 use super::routes::{Asked, Target};
 use super::shared::Shared;
 use super::works::Looking;
-use crate::api::{Apply, LookKind, Seen, StepWish};
-use crate::cluster::{Status, looks};
+use crate::api::{Apply, LookKind, LookWish, Seen, StepWish};
+use crate::cluster::view::Phase;
+use crate::cluster::{Status, looks, recovery};
 use crate::lifecycle::{Event, What};
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 use crate::steps::Step;
 use hyper::StatusCode;
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub async fn serve(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply
         },
         Target::Apply => read(asked, |wish: Apply| apply(shared, wish)).await,
         Target::Steps => read(asked, |wish: StepWish| steps(shared, wish)).await,
-        Target::Look => read(asked, |kind: LookKind| look(shared, kind)).await,
+        Target::Look => read(asked, |wish: LookWish| look(shared, wish)).await,
         Target::Looks => Reply::json(StatusCode::OK, &shared.works.seen()),
         _ => Reply::not_found("such route"),
     }
@@ -116,8 +117,13 @@ async fn steps(shared: &Arc<Shared>, wish: StepWish) -> Reply {
 }
 
 /// Has agents look at their nodes.
-async fn look(shared: &Arc<Shared>, kind: LookKind) -> Reply {
+async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
+    let kind = wish.kind;
     let wanted = match kind {
+        LookKind::Recover => match recovering(shared, &wish) {
+            Ok(wanted) => wanted,
+            Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
+        },
         LookKind::Verify => {
             let world = shared.hub.world();
             let ledger = shared.hub.ledger();
@@ -146,6 +152,29 @@ async fn look(shared: &Arc<Shared>, kind: LookKind) -> Reply {
     let things = wanted.len();
     let number = shared.works.look(kind, wanted);
     Reply::json(StatusCode::OK, &Asking { number, things })
+}
+
+/// A recovery is a person's decision about data: it is on every member's timeline.
+fn recovering(shared: &Arc<Shared>, wish: &LookWish) -> Result<Vec<(Seen, Looking)>, Problems> {
+    let world = shared.hub.world();
+    let phase = match wish.phase.as_deref() {
+        Some("begin") => Phase::Begin,
+        Some("join") => Phase::Join,
+        _ => Phase::State,
+    };
+    let part = wish.part.as_deref().unwrap_or_default();
+    let node = wish.node.as_deref();
+    let found = {
+        let ledger = shared.hub.ledger();
+        recovery(&world.site, &world.catalog, ledger.work(), part, phase, node)?
+    };
+    if phase != Phase::State {
+        for l in &found {
+            let line = format!("recovery of {part}: {} here, as an operator decided", phase.name());
+            shared.to.note(Event::new(shared.clock.now(), l.mac, What::Log { line }));
+        }
+    }
+    Ok(found.into_iter().map(|l| pair(l.node, l.mac, l.id, l.title, l.step, l.timeout, false)).collect())
 }
 
 fn pair(

@@ -17,7 +17,7 @@ pub fn of_role(c: &mut Check, profile: &str, table: &RoleTable) -> Vec<String> {
         if !c.catalog.parts.contains_key(text.as_str()) {
             let known = c.catalog.parts.keys().map(String::as_str);
             c.report.error(text, format!("there is no part {:?}", **text)).meant(text, known);
-        } else if out.contains(&text.to_string()) {
+        } else if out.iter().any(|o| o == text.as_str()) {
             c.report.error(text, format!("the part {} is listed twice", **text));
         } else {
             out.push(text.to_string());
