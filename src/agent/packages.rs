@@ -6,7 +6,7 @@ use super::host::Host;
 use super::shell::run;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Debian asks this program whether a service may be started by a package.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -99,14 +99,29 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
     let mut command = Command::new("dpkg");
     command.args(["--configure", "-a", "--force-confold"]).env("DEBIAN_FRONTEND", "noninteractive");
     run(command, "dpkg --configure -a", limit)?.well("dpkg --configure -a")?;
-    // Mostly the lists are fresh; only where they are not is the wait for new ones worth it.
-    if let Ok(output) = apt_install(wanted, limit) {
-        return verify(host, names, output);
+    let until = Instant::now() + limit;
+    loop {
+        // Mostly the lists are fresh; only where they are not is the wait for new ones worth it.
+        if let Ok(output) = apt_install(wanted, limit) {
+            return verify(host, names, output);
+        }
+        let mut command = apt_get();
+        command.args(["update", "-q"]);
+        let updated = run(command, "apt-get update", limit)?.well("apt-get update");
+        match updated.and_then(|_| apt_install(wanted, limit)) {
+            Ok(output) => return verify(host, names, output),
+            Err(failed) if hindered(&failed.output) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            Err(failed) => return Err(failed),
+        }
     }
-    let mut command = apt_get();
-    command.args(["update", "-q"]);
-    run(command, "apt-get update", limit)?.well("apt-get update")?;
-    verify(host, names, apt_install(wanted, limit)?)
+}
+
+/// Another apt is at work (the daily timers, a person, a step of our own): its lists' lock knows no waiting, and the
+/// cache is gone for a moment while it is written.
+fn hindered(output: &str) -> bool {
+    ["Could not get lock", "Unable to lock", "cache file is corrupted"].iter().any(|t| output.contains(t))
 }
 
 fn apt_install(wanted: &[String], limit: Duration) -> Result<String, Failed> {
