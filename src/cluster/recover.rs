@@ -112,7 +112,7 @@ mod tests {
         let up = member("ctl1", &format!("running {U} 9 0"));
         assert!(choose(&[up], &[]).unwrap_err().contains("not down"));
         let zero = member("ctl1", &format!("down {NOBODY} -1 0"));
-        assert!(choose(&[zero.clone()], &[]).unwrap_err().contains("none has data"));
+        assert!(choose(std::slice::from_ref(&zero), &[]).unwrap_err().contains("none has data"));
         let other = member("ctl2", "down 11111111-e4e1-11f1-a869-674960931ee6 5 0");
         let one = member("ctl3", &format!("down {U} 5 0"));
         assert!(choose(&[other, one.clone()], &[]).unwrap_err().contains("different clusters"));

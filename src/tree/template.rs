@@ -77,6 +77,8 @@ impl Templates {
         env.add_function("interface", |address: Value| {
             text(&address).map(|a| format!("{}{a}@@", crate::steps::INTERFACE))
         });
+        // The text is the sentence that a person reads: a value that cannot be.
+        env.add_function("refuse", |why: String| Err::<String, Error>(bad(why)));
         env.add_function("has", |state: &minijinja::State, part: String| {
             let parts = state.lookup("parts").unwrap_or_default();
             parts.try_iter().map(|mut p| p.any(|p| p.as_str() == Some(&part)))
