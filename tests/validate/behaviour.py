@@ -102,38 +102,47 @@ class Home(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         ready = len(self.server.asked) > self.server.busy
-        self.send_response(204 if ready else 503)
+        agent = self.server.agent if "/agent.sh?" in self.path else None
+        self.send_response(200 if agent and ready else 204 if ready else 503)
         self.end_headers()
+        if agent and ready:
+            self.wfile.write(agent.encode())
 
     def log_message(self, *_):
         pass
 
 
-def home(busy):
+def home(busy, agent=None):
+    """`agent`: the script that a node with a part in a cluster gets; none: 204."""
     server = http.server.HTTPServer(("127.0.0.1", 0), Home)
-    server.asked, server.busy = [], busy
+    server.asked, server.busy, server.agent = [], busy, agent
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
 
-def first_boot(script):
-    """Asks until it is heard, then switches itself off and takes its token along."""
+def first_boot(script, agent=None, calls=4):
+    """Asks until it is heard, runs the agent's script if there is one, then switches itself off with its token."""
     text = re.search(r"^put /etc/bootstead/first-boot 0755 <<'END_OF_FILE'\n(.*?)^END_OF_FILE$", script, re.S | re.M).group(1)
-    server = home(busy=2)
     with tempfile.TemporaryDirectory() as folder:
+        # The first try of the agent fails: it is asked for again.
+        server = home(busy=2, agent=agent and agent.replace("FOLDER", folder))
         machine = Machine(folder, {})
         machine.put("bin/systemctl", '#!/bin/bash\necho "$*" >> %s/calls\n' % folder, 0o755)
         machine.put("report", "http://127.0.0.1:%d/v1/nodes/x/report 0123456789abcdef\n" % server.server_port)
         r = subprocess.run(["bash", "-c", text.replace("/etc/bootstead/report", folder + "/report")], capture_output=True, text=True,
                            timeout=60, env={"PATH": folder + "/bin:" + os.environ["PATH"]})
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(server.asked[-1]).query) if server.asked else {}
-        if (r.returncode, len(server.asked), os.path.exists(folder + "/report")) != (0, 3, False):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(server.asked[-2]).query) if len(server.asked) > 1 else {}
+        if (r.returncode, len(server.asked), os.path.exists(folder + "/report")) != (0, calls, False):
             yield "first boot: status %d, %d calls, %s" % (r.returncode, len(server.asked), r.stderr)
+        if not server.asked or server.asked[-1] != "/v1/nodes/x/agent.sh?token=0123456789abcdef":
+            yield "first boot: did not ask for its agent: %s" % server.asked
+        if agent and machine.read("tries") != "try\ntry\n":
+            yield "first boot: the agent's script ran %r" % machine.read("tries")
         if query.get("event") != ["first-boot"] or query.get("token") != ["0123456789abcdef"] or query.get("detail") != [os.uname().release]:
             yield "first boot: asked %s" % server.asked
         if machine.read("calls") != "disable bootstead-first-boot.service\n":
             yield "first boot: did not switch itself off: %r" % machine.read("calls")
-    server.shutdown()
+        server.shutdown()
 
 
 def reports(script, shell, tool):
@@ -164,8 +173,9 @@ def check(files):
     room, late = disk.replace("small", "room"), disk.replace(".disk.sh", ".late.sh")
     kickstart = disk.replace("debian12", "el9").replace(".disk.sh", ".ks")
     pre = re.search(r"^%pre[^\n]*\n(.*?)^%end", open(kickstart).read(), re.S | re.M).group(1)
-    runs = [first_boot(open(late).read()), reports(open(disk).read(), "dash", "wget"), reports(open(disk).read(), "bash", "curl")]
-    COUNT = 3
+    twice = 'echo try >> FOLDER/tries\n[ "$(wc -l < FOLDER/tries)" = 2 ]\n'
+    runs = [first_boot(open(late).read()), first_boot(open(late).read(), twice, 6), reports(open(disk).read(), "dash", "wget"), reports(open(disk).read(), "bash", "curl")]
+    COUNT = 4
     for shell, text in (("dash", open(disk).read()), ("busybox sh", open(disk).read()), ("bash", pre)):
         runs += [guard(text, shell), teardown(text, shell)]
         COUNT += len(GUARD) + 1
