@@ -71,7 +71,7 @@ mkdir -p "$state"
 mount -t tmpfs -o size=3m tmpfs "$state"
 ip netns exec dhcp-s "$binary" --site "$work/site/site.toml" --tree "$work/tree" --state "$state" serve >"$work/server.log" 2>&1 &
 server_pid=$!
-for _ in $(seq 1 100); do grep -q "DHCP: full on" "$work/server.log" && break; sleep 0.1; done
+for _ in $(seq 1 300); do grep -q "DHCP: full on" "$work/server.log" && break; sleep 0.1; done
 got=$(ask dhcp-a)
 verdict "with room on the disk a node gets its address ($got)" [ "${got%% *}" = 10.79.16.1 ]
 head -c 8M /dev/zero >"$state/filler" 2>/dev/null
