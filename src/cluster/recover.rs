@@ -57,6 +57,13 @@ pub fn choose(members: &[Member], silent: &[String]) -> Result<Choice, String> {
             if silent.len() == 1 { "was" } else { "were" }
         ));
     }
+    // A server that runs without its majority has data and does not say how new it is.
+    if let Some(unsure) = members.iter().find(|m| m.uuid != NOBODY && m.seqno < 0) {
+        return Err(format!(
+            "{} has data and does not know its position: stop the service there, then ask again",
+            unsure.node
+        ));
+    }
     let known: Vec<&Member> = members.iter().filter(|m| m.uuid != NOBODY && m.seqno >= 0).collect();
     let Some(first) = known.first() else {
         return Err("no member knows its position: none has data to begin with".to_string());
@@ -118,6 +125,9 @@ mod tests {
         assert!(choose(&[other, one.clone()], &[]).unwrap_err().contains("different clusters"));
         let liar = member("ctl1", &format!("down {U} 3 1"));
         assert!(choose(&[liar, one.clone()], &[]).unwrap_err().contains("left last, but is at 3"));
+        let unsure = member("ctl2", &format!("down {U} -1 0"));
+        let why = choose(&[unsure, one.clone()], &[]).unwrap_err();
+        assert!(why.contains("ctl2 has data and does not know its position"), "{why}");
         // A blank member has nothing to say; the one with data begins.
         assert_eq!(choose(&[zero, one], &[]).unwrap().node, "ctl3");
         assert!(Member::read("ctl1", "what").is_err());

@@ -252,7 +252,7 @@ pub struct Verify {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recover {
-    /// Prints `running|down UUID SEQNO SAFE` as its last line, and changes nothing.
+    /// Prints `running|down UUID SEQNO SAFE` as its last line. Data stay as they are; a start that hangs may be ended.
     pub state: String,
     /// Begins the cluster on the member that was chosen.
     pub begin: String,
