@@ -11,9 +11,9 @@
 //! | `POST /v1/agent/join` (TLS, port `agent_port`) | the installation that holds the token, once: from then on its agent's certificate counts |
 //! | `POST /v1/agent/work`, `POST /v1/agent/report` (TLS) | the agent whose certificate joined |
 //! | `GET,HEAD /images/NAME/PATH`, `GET,HEAD /loaders/FILE` | anybody on the provisioning network; nothing secret is in there |
-//! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload`, `GET /v1/plan`, `POST /v1/apply`, `POST /v1/steps`, `POST /v1/look`, `GET /v1/looks` | the operator: only on the UNIX socket, by its file mode |
+//! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload`, `GET /v1/plan`, `POST /v1/apply`, `POST /v1/steps`, `POST /v1/look`, `GET /v1/looks`, `GET /v1/drills` | the operator: only on the UNIX socket, by its file mode |
 
-use crate::base::{Mac, Sha256};
+use crate::base::{Mac, Sha256, Timestamp};
 use crate::steps::Step;
 use serde::{Deserialize, Serialize};
 
@@ -219,6 +219,8 @@ pub const STEPS: &str = "/v1/steps";
 pub const LOOK: &str = "/v1/look";
 /// What was found so far.
 pub const LOOKS: &str = "/v1/looks";
+/// What can be broken on purpose: a list of `cluster::drill::Listed`.
+pub const DRILLS: &str = "/v1/drills";
 
 /// Puts the plan of this digest to work: the one that a person has seen, or none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -253,20 +255,26 @@ pub enum LookKind {
     Drift,
     /// A part's recovery: what its members say of their data, then beginning and joining.
     Recover,
+    /// Something is broken on purpose: which member, measuring, breaking, mending.
+    Drill,
 }
 
 /// What is wanted of a look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookWish {
     pub kind: LookKind,
-    /// Of a recovery: the part, and `state`, `begin` or `join`.
+    /// Of a recovery: the part, and `state`, `begin` or `join`. Of a drill: its name, `vip.power`, and `find`,
+    /// `measure`, `break` or `mend`.
     #[serde(default)]
     pub part: Option<String>,
     #[serde(default)]
     pub phase: Option<String>,
-    /// Only this node.
+    /// Only this node; of a drill: the one that it is about.
     #[serde(default)]
     pub node: Option<String>,
+    /// What was asked before goes on beside it.
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// One thing that was looked at.
@@ -275,6 +283,9 @@ pub struct Seen {
     pub node: String,
     pub id: String,
     pub title: String,
+    /// When its agent was given it; by the server's clock.
+    #[serde(default)]
+    pub begun: Option<Timestamp>,
     /// None: no answer yet.
     pub found: Option<Found>,
 }

@@ -63,6 +63,8 @@ pub enum Step {
     Wait {
         check: Check,
     },
+    /// Asks again and again while something else happens, and prints a [`Measured`].
+    Measure(Measure),
 }
 
 /// A system service (systemd's word).
@@ -114,6 +116,55 @@ pub struct Check {
     pub timeout: u32,
 }
 
+/// What is asked during a drill, and for how long; seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measure {
+    pub targets: Vec<Target>,
+    /// At least so long.
+    pub least: u32,
+    /// Then until everything has answered for so long.
+    pub quiet: u32,
+    /// At most so long.
+    pub most: u32,
+}
+
+/// One thing that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `keystone.api`
+    pub id: String,
+    pub title: String,
+    pub check: Probe,
+}
+
+/// What was seen; times are milliseconds since the measuring began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub millis: u64,
+    pub targets: Vec<Series>,
+}
+
+/// What was seen of one thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    pub id: String,
+    pub title: String,
+    /// How often it was asked, and how often that failed.
+    pub asked: u32,
+    pub failed: u32,
+    pub outages: Vec<Outage>,
+}
+
+/// From the last good answer to the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    pub from: u64,
+    /// None: it did not come back while it was measured.
+    pub until: Option<u64>,
+    /// How the first attempt failed.
+    pub why: String,
+}
+
 /// What is looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,6 +209,7 @@ impl Step {
                 format!("run {short}{}", if short.len() < run.script.trim().len() { " …" } else { "" })
             }
             Step::Wait { check } => format!("wait for {}", check.sentence()),
+            Step::Measure(m) => format!("measure {} things", m.targets.len()),
         }
     }
 
@@ -172,7 +224,7 @@ impl Step {
             Step::Service(s) => {
                 let mut all: Vec<&mut String> = s.files.iter_mut().collect();
                 all.extend(s.start.as_mut());
-                all.extend(s.ready.as_mut().into_iter().flat_map(Check::texts_mut));
+                all.extend(s.ready.as_mut().into_iter().flat_map(|r| r.what.texts_mut()));
                 all
             }
             Step::Sysctl { values, .. } => values.values_mut().collect(),
@@ -183,7 +235,8 @@ impl Step {
                 all.extend(run.unless.as_mut());
                 all
             }
-            Step::Wait { check } => check.texts_mut(),
+            Step::Wait { check } => check.what.texts_mut(),
+            Step::Measure(m) => m.targets.iter_mut().flat_map(|t| t.check.texts_mut()).collect(),
         }
     }
 
@@ -194,7 +247,7 @@ impl Step {
 
     /// Whether the agent can say what it would change without changing it.
     pub fn can_compare(&self) -> bool {
-        !matches!(self, Step::Run(_) | Step::Wait { .. })
+        !matches!(self, Step::Run(_) | Step::Wait { .. } | Step::Measure(_))
     }
 
     /// Same step, same digest.
@@ -203,14 +256,17 @@ impl Step {
     }
 }
 
-impl Check {
+impl Probe {
     fn texts_mut(&mut self) -> Vec<&mut String> {
-        match &mut self.what {
+        match self {
             Probe::Tcp(t) | Probe::File(t) => vec![t],
             Probe::Http { url, .. } => vec![url],
             Probe::Run { script, env } => std::iter::once(script).chain(env.values_mut()).collect(),
         }
     }
+}
+
+impl Check {
     pub fn sentence(&self) -> String {
         match &self.what {
             Probe::Tcp(at) => format!("{at} to take connections"),

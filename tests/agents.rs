@@ -398,3 +398,79 @@ fn a_server_with_another_certificate_gets_nothing() {
     assert!(!place.events().contains("agent-joined"));
     assert!(!read(&log).contains(&token));
 }
+
+/// What users see is a file that all nodes have in common; it comes back by itself.
+const DRILLS: &str = r#"
+[[verify]]
+id = "up"
+title = "it is up"
+run = "test -e {{ vars.root }}/../../up"
+
+[[probe]]
+id = "up"
+title = "the file that users see"
+check = { run = "test -e {{ vars.root }}/../../up" }
+
+[[drill]]
+id = "gone"
+title = "the file goes away"
+find = "[ {{ node.name }} = n2 ]"
+run = '''
+cd {{ vars.root }}/../..
+mv up down
+setsid sh -c 'sleep 3; mv down up' >/dev/null 2>&1 &
+'''
+outage = 10
+
+[[drill]]
+id = "power"
+title = "a machine loses its power"
+power = true
+outage = 10
+"#;
+
+#[test]
+fn a_drill_breaks_measures_waits_and_reports_and_breaks_nothing_that_is_broken() {
+    let place = Place::new(&format!("{SECRET_PART}{DRILLS}"));
+    let _server = place.serve();
+    (1..=3).for_each(|n| drop(place.install(n)));
+    let _agents: Vec<Process> = (1..=3).map(|n| place.agent(n)).collect();
+    soon("all join", || place.events().matches("agent-joined").count() == 3);
+    place.apply(&[]);
+    let failed = |words: &[&str]| {
+        let out = place.run(words);
+        assert!(!out.status.success(), "{words:?}");
+        String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+    };
+
+    let ill = failed(&["drill", "alpha.gone", "--yes"]);
+    assert!(ill.contains("nothing was broken on purpose"), "{ill}");
+    assert!(!place.events().contains("broken here on purpose"));
+    std::fs::write(place.path("up"), "").unwrap();
+    assert!(failed(&["drill", "alpha.gone"]).contains("add --yes"));
+    assert!(failed(&["drill", "alpha.gome", "--yes"]).contains("did you mean \"alpha.gone\""));
+
+    let said = place.well(&["drill", "alpha.gone", "--yes", "--out", "report"]);
+    assert!(said.contains("n2 it is; measured from n1") && said.contains("1 drills passed"), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&read(&place.path("report/report.json"))).unwrap();
+    let trial = &report["trials"][0];
+    assert_eq!(
+        (trial["node"].as_str(), trial["wrong"].as_array().unwrap().len()),
+        (Some("n2"), 0),
+        "{trial}"
+    );
+    let probe = &trial["probes"][0];
+    let longest = probe["longest"].as_u64().unwrap();
+    assert!((2000..9000).contains(&longest), "out for 3 s: {probe}");
+    let from = probe["outages"][0][0].as_i64().unwrap();
+    assert!((-2500..2500).contains(&from), "it began when it was broken: {probe}");
+    assert!(trial["whole"].as_u64().unwrap() >= longest - 1500, "{trial}");
+    assert!(read(&place.path("report/report.html")).contains("the file that users see"));
+    assert!(place.events().contains("drill alpha.gone: broken here on purpose"));
+
+    // Power that cannot be cut: said, counted as not run, and in the report.
+    let said = failed(&["drill", "alpha.power", "--yes", "--power", "false", "--out", "report"]);
+    assert!(said.contains("`false cut n1` ended with"), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&read(&place.path("report/report.json"))).unwrap();
+    assert_eq!(report["not_run"][0], "alpha.power");
+}

@@ -5,6 +5,7 @@
 mod support;
 
 use bootstead::base::{ClientArch, Mac, Timestamp};
+use bootstead::cluster::Standing;
 use bootstead::lifecycle::{Event, Lane, Ledger, What, Wire};
 use bootstead::ui::text::{Style, width};
 use bootstead::ui::timeline::Timeline;
@@ -91,7 +92,7 @@ fn three() -> Board {
         offer: "10.77.0.150, router 10.77.0.99".into(),
     };
     l.apply(&Event::server(at(250), rival)).unwrap();
-    board(&s, &l, at(310), Some(serving()))
+    board(&s, &l, &Default::default(), at(310), Some(serving()))
 }
 
 /// Five hundred nodes in the middle of a boot storm.
@@ -114,7 +115,43 @@ fn many() -> Board {
         progress(&mut l, 1900, mac(n), "configuring packages", (n % 100) as u8, None);
     }
     report(&mut l, 1950, mac(469), false, "grub-install: cannot find EFI directory");
-    board(&s, &l, at(2000), Some(serving()))
+    board(&s, &l, &Default::default(), at(2000), Some(serving()))
+}
+
+/// Installed nodes that become a cluster: one is ready, one at work, one stopped at a step, one has no steps yet.
+fn making() -> Board {
+    let (s, mut l) = (site(1, 3), Ledger::default());
+    for n in 0..4 {
+        arm(&mut l, 0, mac(n));
+        install(&mut l, 40, mac(n));
+        report(&mut l, 600, mac(n), true, "");
+        take(&mut l, 700, mac(n), What::FirstBooted { arming: 1, detail: String::new() });
+        let key = bootstead::base::Sha256::of(&[n as u8]);
+        take(&mut l, 710, mac(n), What::AgentJoined { arming: 1, key, version: "0.1.0".into() });
+    }
+    let standing = |done, failed: Option<&str>, doing: Option<&str>| Standing {
+        steps: 109,
+        done,
+        failed: failed.map(str::to_string),
+        doing: doing.map(str::to_string),
+        last: Some(at(900)),
+    };
+    let places = [
+        (mac(0), standing(109, None, None)),
+        (mac(1), standing(52, None, Some("nova.sync waits for keystone.endpoints on cs-controller-01"))),
+        (mac(2), standing(17, Some("time.synced: waited 60 s for a time source"), None)),
+    ];
+    board(&s, &l, &places.into(), at(910), Some(serving()))
+}
+
+#[test]
+fn a_cluster_in_the_making_shows_steps_and_what_stands_still() {
+    let shown = making();
+    golden("board/making-120.txt", &text(&shown, Style::plain(120)));
+    let mut others = making();
+    assert!(!others.is_settled(), "one node is at work");
+    others.nodes.retain(|n| n.mac != mac(1));
+    assert!(others.is_settled(), "a step that failed needs a person");
 }
 
 fn text(board: &Board, style: Style) -> String {
@@ -174,15 +211,17 @@ fn the_board_survives_json() {
 fn logs_get_only_what_changed() {
     let (s, mut l) = (site(1, 1), Ledger::default());
     let style = Style::plain(120);
-    let first = board(&s, &l, at(0), None);
+    let first = board(&s, &l, &Default::default(), at(0), None);
     assert!(table::changes(None, &first, &style).is_empty());
     arm(&mut l, 1, mac(0));
-    let second = board(&s, &l, at(1), None);
+    let second = board(&s, &l, &Default::default(), at(1), None);
     assert_eq!(
         table::changes(Some(&first), &second, &style),
         ["08:00:01  cs-controller-01  armed             waits for its power button"]
     );
-    assert!(table::changes(Some(&second), &board(&s, &l, at(9), None), &style).is_empty());
+    assert!(
+        table::changes(Some(&second), &board(&s, &l, &Default::default(), at(9), None), &style).is_empty()
+    );
 }
 
 #[test]

@@ -381,7 +381,7 @@ proptest! {
                 let _ = decide(supply.known(&s, &ledger), &ask(mac(who), Stage::Pxe, Some(7)), e.at);
             }
         }
-        let board = bootstead::ui::board(&s, &ledger, START, None);
+        let board = bootstead::ui::board(&s, &ledger, &Default::default(), START, None);
         let style = bootstead::ui::text::Style { height: Some(24), ..bootstead::ui::text::Style::plain(80) };
         prop_assert!(bootstead::ui::table::table(&board, &style, 0).len() <= 24);
         let json = serde_json::to_string(&board).unwrap();

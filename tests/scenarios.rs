@@ -53,7 +53,7 @@ impl World {
 
     fn board(&self) -> Board {
         let shared = &self.lab.running().shared;
-        board(&shared.hub.world().site, &shared.hub.ledger(), self.clock.now(), None)
+        board(&shared.hub.world().site, &shared.hub.ledger(), &Default::default(), self.clock.now(), None)
     }
 
     /// Does one line; what came of it, a line each.

@@ -2,14 +2,14 @@
 
 use super::files::{file_difference, folder_is, own, parents, write_file};
 use super::host::Host;
+use super::measure::measure;
 use super::packages;
+use super::probe::{PATIENT, probe};
 use super::shell::{run, script};
 use crate::base::Sha256;
 use crate::problem::reason;
-use crate::steps::{Check, Probe, Run, Service, Step};
+use crate::steps::{Check, Run, Service, Step};
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -109,6 +109,11 @@ pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> 
             wait(host, check, limit)?;
             Ok(Done::nothing())
         }
+        Step::Measure(m) => {
+            let seen = measure(host, m);
+            let output = serde_json::to_string(&seen).map_err(|e| Failed::new(e.to_string()))?;
+            Ok(Done { changed: false, output })
+        }
     }
 }
 
@@ -168,7 +173,7 @@ pub fn compare(host: &Host, step: &Step) -> Result<Done, Failed> {
         Step::User { name, .. } => {
             said(host.owner(name, "root").is_err().then(|| format!("there is no account {name}")))
         }
-        Step::Run(_) | Step::Wait { .. } => Ok(Done::nothing()),
+        Step::Run(_) | Step::Wait { .. } | Step::Measure(_) => Ok(Done::nothing()),
     }
 }
 
@@ -369,7 +374,7 @@ fn run_script(host: &Host, r: &Run, limit: Duration) -> Result<Done, Failed> {
 fn wait(host: &Host, check: &Check, limit: Duration) -> Result<(), Failed> {
     let until = Instant::now() + limit.min(Duration::from_secs(u64::from(check.timeout.max(1))));
     loop {
-        let failed = match probe(host, &check.what) {
+        let failed = match probe(host, &check.what, PATIENT) {
             Ok(()) => return Ok(()),
             Err(failed) => failed,
         };
@@ -379,57 +384,4 @@ fn wait(host: &Host, check: &Check, limit: Duration) -> Result<(), Failed> {
         }
         std::thread::sleep(Duration::from_millis(700));
     }
-}
-
-const PROBE: Duration = Duration::from_secs(10);
-
-fn probe(host: &Host, what: &Probe) -> Result<(), Failed> {
-    match what {
-        Probe::Tcp(at) => connect(at).map(drop),
-        Probe::File(path) => match host.path(path)?.exists() {
-            true => Ok(()),
-            false => Err(Failed::new(format!("{path} is not there"))),
-        },
-        Probe::Run { script: text, env } => {
-            script(host, text, env, None, Duration::from_secs(60))?.well("the check").map(drop)
-        }
-        Probe::Http { url, status } => {
-            let code = http(url)?;
-            match status.contains(&code) {
-                true => Ok(()),
-                false => Err(Failed::new(format!("{url} answers {code}"))),
-            }
-        }
-    }
-}
-
-fn connect(at: &str) -> Result<TcpStream, Failed> {
-    let failed = |e: std::io::Error| Failed::new(format!("{at}: {}", reason(&e)));
-    let address = at.to_socket_addrs().map_err(failed)?.next();
-    let address = address.ok_or_else(|| Failed::new(format!("{at} is no address")))?;
-    TcpStream::connect_timeout(&address, PROBE).map_err(failed)
-}
-
-/// The status of one plain GET (RFC 9112); the body is not read.
-fn http(url: &str) -> Result<u16, Failed> {
-    let rest = url.strip_prefix("http://").ok_or_else(|| Failed::new(format!("{url} is not http://…")))?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let at = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
-    let mut stream = connect(&at)?;
-    let failed = |e: std::io::Error| Failed::new(format!("{url}: {}", reason(&e)));
-    stream.set_read_timeout(Some(PROBE)).map_err(failed)?;
-    let request =
-        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: bootstead\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(failed)?;
-    let mut head = [0u8; 16];
-    let mut got = 0;
-    while got < 12 {
-        match stream.read(&mut head[got..]).map_err(failed)? {
-            0 => break,
-            n => got += n,
-        }
-    }
-    let text = String::from_utf8_lossy(&head[..got]);
-    let code = text.split(' ').nth(1).and_then(|c| c.get(..3)).and_then(|c| c.parse().ok());
-    code.ok_or_else(|| Failed::new(format!("{url} does not answer as a web server does")))
 }

@@ -8,8 +8,10 @@ pub mod client;
 pub mod config;
 pub mod files;
 pub mod host;
+pub mod measure;
 pub mod memory;
 pub mod packages;
+pub mod probe;
 pub mod shell;
 
 use crate::api::{self, Finished, Join, Mode, Task, Work, WorkAsked};

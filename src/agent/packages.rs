@@ -107,8 +107,9 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
         }
         let mut command = apt_get();
         command.args(["update", "-q"]);
+        // One source out of many that is out of reach must not hide what the others have.
         let updated = run(command, "apt-get update", limit)?.well("apt-get update");
-        match updated.and_then(|_| apt_install(wanted, limit)) {
+        match apt_install(wanted, limit).map_err(|failed| updated.err().unwrap_or(failed)) {
             Ok(output) => return verify(host, names, output),
             Err(failed) if hindered(&failed.output) && Instant::now() < until => {
                 std::thread::sleep(Duration::from_secs(2));

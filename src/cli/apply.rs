@@ -2,9 +2,10 @@
 
 use super::plan::{make, open};
 use super::station::{Station, by};
-use super::steps::{Listed, follow};
+use super::steps::{failed, follow, waiting};
 use super::{Globals, say, terminal};
 use crate::api::{self, Apply};
+use crate::cluster::gates::Listed;
 use crate::problem::{Exit, Problem, Problems};
 use hyper::Method;
 use std::time::Duration;
@@ -74,7 +75,7 @@ fn finish(g: &Globals, list: &Listed) -> Result<Exit, Problems> {
         say(&(text + "\n"))?;
     }
     let count = list.count();
-    let failed: Vec<String> = list.failed().collect();
+    let failed: Vec<String> = failed(list).collect();
     if failed.is_empty() && count.done == count.steps {
         return say(&format!(
             "all {} steps are done; {} changed something, {} found nothing to do\n",
@@ -91,7 +92,7 @@ fn finish(g: &Globals, list: &Listed) -> Result<Exit, Problems> {
         );
     }
     if problems.errors() == 0 {
-        let open = list.open().next().unwrap_or_default();
+        let open = waiting(list).next().unwrap_or_default();
         problems.push(
             Problem::environment(format!(
                 "{} of {} steps are done, and time is over",

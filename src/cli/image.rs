@@ -116,7 +116,11 @@ fn fetch_one(
     if_missing: bool,
 ) -> Result<Exit, Problems> {
     let tree = super::load::tree(g)?;
-    let mut wishes = fetch::Wishes { packages: role_packages(g, &tree, name)?, mirror };
+    let packages = match described(&tree, name) {
+        Ok(image) if image.pool => part_packages(g, &image)?,
+        _ => role_packages(g, &tree, name)?,
+    };
+    let mut wishes = fetch::Wishes { packages, mirror };
     if !include.is_empty() {
         wishes.packages.insert("--include".to_string(), include);
     }
@@ -190,6 +194,37 @@ fn role_packages(g: &Globals, tree: &Tree, name: &str) -> Result<BTreeMap<String
     Ok(out)
 }
 
+/// Packages that the parts of the site's roles install, by role and by part: together as they end up on a node, and
+/// alone as the agent's steps ask for them.
+fn part_packages(g: &Globals, pool: &Image) -> Result<BTreeMap<String, Vec<String>>, Problems> {
+    let loaded = super::load::load(g)?;
+    let (site, catalog) = (&loaded.site, &loaded.catalog);
+    let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let of = |part: &str| {
+        let steps = catalog.parts.get(part).map(|p| p.steps.as_slice()).unwrap_or_default();
+        let apt = steps.iter().filter_map(|s| s.packages.as_ref()?.get("apt"));
+        apt.flatten().cloned().collect::<Vec<String>>()
+    };
+    let suite_of = |image: &str| {
+        let image = catalog.images.get(image)?;
+        Some(image.suite.as_str())
+    };
+    for role in site.roles.values().filter(|r| suite_of(&r.image) == Some(&pool.suite)) {
+        for part in &role.parts {
+            out.insert(format!("part {part}"), of(part));
+            out.entry(format!("parts of role {}", role.name)).or_default().extend(of(part));
+        }
+    }
+    out.retain(|_, packages| !packages.is_empty());
+    if site.cluster.is_none() || out.is_empty() {
+        return Err(Problem::input(format!("no role of this site needs packages of {}", pool.suite))
+            .why("they are what the parts of roles install, and a site without [cluster] has no parts")
+            .help("look at `bootstead plan`, or name packages with --include")
+            .into());
+    }
+    Ok(out)
+}
+
 fn done(
     g: &Globals,
     dir: &Path,
@@ -254,13 +289,14 @@ fn list(g: &Globals, dir: &Path) -> Result<Exit, Problems> {
         let (image, held) = (images.get(name), shelf.manifest(name));
         let state = match (held, image.map(|i| stock.can_install(i))) {
             (None, _) => "not here".to_string(),
+            (Some(_), _) if image.is_some_and(|i| i.pool) => "ready".to_string(),
             (Some(_), Some(Err(why))) => why,
             (Some(_), None) => "ready, but no description in images/".to_string(),
             (Some(_), Some(Ok(()))) => "ready".to_string(),
         };
         let way = match image {
             // No family: the fast lane's own system.
-            Some(i) if i.family.is_empty() => "build",
+            Some(i) if i.family.is_empty() && !i.pool => "build",
             Some(i) if i.fetch.is_empty() && i.packages.is_empty() && i.mirror.is_none() => "import",
             Some(_) => "fetch",
             None => "-",

@@ -8,6 +8,7 @@ mod assign;
 mod build;
 mod diff;
 mod doctor;
+mod drill;
 mod events;
 mod explain;
 mod image;
@@ -116,6 +117,8 @@ pub enum Command {
     Verify(steps::VerifyArgs),
     /// What on the nodes differs from the plan
     Drift(steps::DriftArgs),
+    /// Break things on purpose, measure the outage, write the acceptance report
+    Drill(drill::DrillArgs),
     /// Begin a database cluster anew when all its members are down
     Recover(recover::RecoverArgs),
     /// The nodes for other tools: Ansible's dynamic inventory
@@ -179,6 +182,7 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
         Command::Steps(args) => steps::run(g, args),
         Command::Verify(args) => steps::verify(g, args),
         Command::Drift(args) => steps::drift(g, args),
+        Command::Drill(args) => drill::run(g, &args),
         Command::Recover(args) => recover::run(g, &args),
         Command::Inventory(args) => inventory::run(g, args),
         Command::Secrets(args) => keep::secrets(g, &args),

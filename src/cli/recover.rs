@@ -27,6 +27,7 @@ pub fn run(g: &Globals, args: &RecoverArgs) -> Result<Exit, Problems> {
             part: Some(args.part.clone()),
             phase: Some(phase.to_string()),
             node: node.map(str::to_string),
+            beside: false,
         };
         look(&station, &wish, args.wait)
     };

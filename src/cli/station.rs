@@ -3,6 +3,7 @@
 use super::Globals;
 use crate::api::{self, Intent};
 use crate::base::{Mac, Timestamp};
+use crate::cluster::{Presence, gates, standings};
 use crate::lifecycle::{Event, Ledger, What};
 use crate::problem::{Problem, Problems};
 use crate::site::{Node, Site};
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -108,7 +110,18 @@ impl<'a> Station<'a> {
             return Ok(parse(status, &body)?);
         }
         let site = super::load::load(self.globals)?.site;
-        Ok(board(&site, &self.ledger()?, now(), None))
+        let ledger = self.ledger()?;
+        // Without a server nobody hears the agents: what is known is what the journal says.
+        let standings = match &ledger.work().plan {
+            Some(current) => {
+                let state = self.globals.state_dir();
+                let plan = crate::serve::works::read_plan(&state, current.generation, current.digest)?;
+                let known = gates(&plan, ledger.work(), &|_| Presence::Silent);
+                standings(&plan, &known, ledger.work(), &BTreeMap::new())
+            }
+            None => BTreeMap::new(),
+        };
+        Ok(board(&site, &ledger, &standings, now(), None))
     }
 
     /// The ledger as the journal has it: what a running server's is too, a moment later.

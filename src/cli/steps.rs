@@ -4,12 +4,11 @@ use super::station::{Station, by};
 use super::{Globals, say, terminal};
 use crate::api::{self, LookKind, LookWish, Seen, StepWish};
 use crate::cluster::Status;
-use crate::cluster::gates::{Count, count};
+use crate::cluster::gates::{Listed, Row};
 use crate::lifecycle::What;
 use crate::problem::{Exit, Problem, Problems};
 use crate::ui::text::{Paint, Style};
 use hyper::Method;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -53,48 +52,28 @@ pub struct DriftArgs {
     wait: u64,
 }
 
-/// The plan in use as the server lists it.
-#[derive(Debug, Deserialize, serde::Serialize)]
-pub struct Listed {
-    pub generation: u32,
-    pub digest: String,
-    pub steps: Vec<Row>,
+/// Why steps failed, a sentence each.
+pub fn failed(list: &Listed) -> impl Iterator<Item = String> + '_ {
+    list.steps.iter().filter_map(|r| match &r.status {
+        Status::Failed { why } => Some(format!("{} on {}: {why}", r.id, r.node)),
+        _ => None,
+    })
 }
 
-/// One of its steps.
-#[derive(Debug, Deserialize, serde::Serialize)]
-pub struct Row {
-    pub node: String,
-    pub id: String,
-    pub sentence: String,
-    pub running: bool,
-    #[serde(flatten)]
-    pub status: Status,
+/// What steps that are not done wait for, a sentence each.
+pub fn waiting(list: &Listed) -> impl Iterator<Item = String> + '_ {
+    list.steps.iter().filter_map(|r| match &r.status {
+        Status::Waiting { why } | Status::Blocked { why } => {
+            Some(format!("{} on {} waits for {why}", r.id, r.node))
+        }
+        Status::Ready => Some(format!("{} on {} is being done", r.id, r.node)),
+        _ => None,
+    })
 }
 
-impl Listed {
-    pub fn count(&self) -> Count {
-        count(self.steps.iter().map(|r| &r.status))
-    }
-    pub fn failed(&self) -> impl Iterator<Item = String> + '_ {
-        self.steps.iter().filter_map(|r| match &r.status {
-            Status::Failed { why } => Some(format!("{} on {}: {why}", r.id, r.node)),
-            _ => None,
-        })
-    }
-    pub fn open(&self) -> impl Iterator<Item = String> + '_ {
-        self.steps.iter().filter_map(|r| match &r.status {
-            Status::Waiting { why } | Status::Blocked { why } => {
-                Some(format!("{} on {} waits for {why}", r.id, r.node))
-            }
-            Status::Ready => Some(format!("{} on {} is being done", r.id, r.node)),
-            _ => None,
-        })
-    }
-    fn settled(&self) -> bool {
-        let c = self.count();
-        c.done == c.steps || c.failed > 0 && c.ready == 0 && !self.steps.iter().any(|r| r.running)
-    }
+fn settled(list: &Listed) -> bool {
+    let c = list.count();
+    c.done == c.steps || c.failed > 0 && c.ready == 0 && !list.steps.iter().any(|r| r.running)
 }
 
 /// The plan in use.
@@ -130,7 +109,7 @@ pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems
             return Ok(list);
         }
         // A step between two requests is neither ready nor done for a moment.
-        blocked = if list.settled() { blocked + 1 } else { 0 };
+        blocked = if settled(&list) { blocked + 1 } else { 0 };
         if c.done == c.steps || blocked > 3 {
             return Ok(list);
         }
@@ -262,7 +241,7 @@ pub fn look(station: &Station<'_>, wish: &LookWish, wait: u64) -> Result<Vec<See
 }
 
 fn wish(kind: LookKind) -> LookWish {
-    LookWish { kind, part: None, phase: None, node: None }
+    LookWish { kind, part: None, phase: None, node: None, beside: false }
 }
 
 pub fn verify(g: &Globals, args: VerifyArgs) -> Result<Exit, Problems> {

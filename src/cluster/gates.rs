@@ -1,7 +1,7 @@
 //! Owns `gates`: which step of a plan may be done now, and what each of the others waits for.
 
 use super::plan::{Need, Plan, Planned};
-use crate::base::Mac;
+use crate::base::{Mac, Sha256};
 use crate::lifecycle::Work;
 use crate::lifecycle::work::End;
 use crate::steps::Step;
@@ -92,6 +92,32 @@ pub fn count<'a>(all: impl Iterator<Item = &'a Status>) -> Count {
         }
     }
     c
+}
+
+/// The plan in use with its steps, as the operator's route lists it.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Listed {
+    pub generation: u32,
+    pub digest: Sha256,
+    pub steps: Vec<Row>,
+}
+
+/// One of its steps.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Row {
+    pub node: String,
+    pub id: String,
+    pub sentence: String,
+    /// An agent is at it.
+    pub running: bool,
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+impl Listed {
+    pub fn count(&self) -> Count {
+        count(self.steps.iter().map(|r| &r.status))
+    }
 }
 
 /// How the instances of one step's name are doing.

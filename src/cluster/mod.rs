@@ -4,12 +4,15 @@
 
 pub mod audit;
 pub mod diff;
+pub mod drill;
 pub mod gates;
 pub mod plan;
 pub mod recover;
+pub mod standing;
 pub mod view;
 
 pub use diff::{Change, diff};
 pub use gates::{Gates, Presence, Status, gates};
 pub use plan::{Need, Plan, Planned, plan};
+pub use standing::{Standing, standings};
 pub use view::{Look, looks, recovery};

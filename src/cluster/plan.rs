@@ -416,7 +416,10 @@ impl<'a> Maker<'a> {
     }
 }
 
-fn check(row: &CheckRow, text: &dyn Fn(&str) -> Result<String, Problem>) -> Result<Check, Problem> {
+pub(super) fn check(
+    row: &CheckRow,
+    text: &dyn Fn(&str) -> Result<String, Problem>,
+) -> Result<Check, Problem> {
     let what = if let Some(at) = &row.tcp {
         Probe::Tcp(text(at)?)
     } else if let Some(url) = &row.http {

@@ -39,6 +39,8 @@ struct Myself<'a> {
     family: &'static str,
     /// `apt` or `dnf`.
     pm: &'static str,
+    /// Debian's name of the release, `bookworm`; empty elsewhere.
+    suite: &'a str,
     addresses: &'a BTreeMap<String, Ipv4Addr>,
     index: usize,
     first: bool,
@@ -179,6 +181,7 @@ impl<'a> View<'a> {
                 mac: node.mac().to_string(),
                 family: family(pm),
                 pm,
+                suite: self.catalog.images.get(&role.image).map_or("", |i| &i.suite),
                 addresses: &node.addresses,
                 index: list.iter().position(|n| n.name == node.name).unwrap_or(0),
                 first: self.is_first(part, node),
@@ -313,7 +316,7 @@ pub fn recovery(
     Ok(out)
 }
 
-fn look(view: &View, part: &str, row: &Verify, node: &Node) -> Result<Option<Look>, Problem> {
+pub(super) fn look(view: &View, part: &str, row: &Verify, node: &Node) -> Result<Option<Look>, Problem> {
     let names = view.names(part, node)?;
     let templates = &view.catalog.part_templates;
     let shown = format!("profiles/parts/{part}/part.toml, check {}", row.id);

@@ -25,6 +25,14 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Image>, Vec<Problem>) {
             continue;
         };
         match crate::tree::toml_file::<Image>(&format!("images/{file}"), content) {
+            Ok(image) if image.pool != image.kernel.is_empty() => {
+                let why = if image.pool {
+                    "it has a kernel and says `pool = true`: packages alone have none"
+                } else {
+                    "it names no kernel"
+                };
+                problems.push(Problem::input(format!("images/{file}: {why}")));
+            }
             Ok(image) => {
                 images.insert(name.to_string(), Image { name: name.to_string(), ..image });
             }

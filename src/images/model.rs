@@ -18,9 +18,14 @@ pub struct Image {
     /// For templates: `9.6`, `12`, `24.04`.
     pub version: String,
     pub arch: Arch,
+    /// No system of its own: the packages that the cluster's parts need, for nodes of the same Debian suite.
+    #[serde(default)]
+    pub pool: bool,
     /// Path of the kernel below `/images/NAME/`.
+    #[serde(default)]
     pub kernel: String,
     /// Paths of the initial RAM disks, in order.
+    #[serde(default)]
     pub initrd: Vec<String>,
     /// Where the installer finds packages, below `/images/NAME/`: an install tree, a Debian mirror; none if the
     /// installer needs none.
@@ -152,6 +157,9 @@ pub struct Piece {
 impl Stock {
     /// Whether `image` has all that the installer lane needs: its kernel and every initrd.
     pub fn can_install(&self, image: &Image) -> Result<(), String> {
+        if image.pool {
+            return Err(format!("image {} is packages for nodes that are installed already", image.name));
+        }
         let missing = |what: &str| {
             Err(format!("image {} lacks {what}; run `bootstead image fetch {}`", image.name, image.name))
         };

@@ -41,6 +41,11 @@ pub struct Part {
     pub steps: Vec<Row>,
     #[serde(default)]
     pub verify: Vec<Verify>,
+    /// What the part's users see of it, measured while something is broken on purpose.
+    #[serde(default, rename = "probe")]
+    pub probes: Vec<ProbeRow>,
+    #[serde(default, rename = "drill")]
+    pub drills: Vec<Drill>,
     /// How it is begun anew when all members are down.
     #[serde(default)]
     pub recover: Option<Recover>,
@@ -226,6 +231,16 @@ pub struct CheckRow {
     pub timeout: u32,
 }
 
+impl CheckRow {
+    fn shape(&self) -> Result<(), String> {
+        let kinds = [self.tcp.is_some(), self.http.is_some(), self.run.is_some(), self.file.is_some()];
+        match kinds.iter().filter(|k| **k).count() {
+            1 => Ok(()),
+            _ => Err("a check is exactly one of tcp, http, run, file".to_string()),
+        }
+    }
+}
+
 fn minute() -> u32 {
     60
 }
@@ -246,6 +261,49 @@ pub struct Verify {
     pub env: BTreeMap<String, String>,
     #[serde(default = "minute")]
     pub timeout: u32,
+}
+
+/// One `[[probe]]`: asked some times a second during a drill. `tcp` and `http` are asked from a node that is not what is
+/// broken, and no member of the broken part if there is another; `run` on a member of this part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRow {
+    pub id: String,
+    pub title: String,
+    #[serde(default)]
+    pub when: Option<String>,
+    pub check: CheckRow,
+}
+
+/// One `[[drill]]`: something that is broken on purpose, on one member: by a script, or by cutting its power.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    pub id: String,
+    pub title: String,
+    #[serde(default)]
+    pub when: Option<String>,
+    /// Ends with 0 on the member that it is about; none: the part's first node.
+    #[serde(default)]
+    pub find: Option<String>,
+    /// Breaks it.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// The machine loses its power.
+    #[serde(default)]
+    pub power: bool,
+    /// Undoes it after the outage was measured, where it does not come back by itself.
+    #[serde(default)]
+    pub mend: Option<String>,
+    /// The longest outage, in seconds, that any probe may see.
+    pub outage: u32,
+    /// Seconds until every check of the site must pass again.
+    #[serde(default = "minutes")]
+    pub back: u32,
+}
+
+fn minutes() -> u32 {
+    300
 }
 
 /// `[recover]`: scripts for a quorum that is wholly down.
@@ -279,6 +337,15 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Part>, Vec<Problem>) {
     let known: Vec<String> =
         parts.values().flat_map(|p| p.steps.iter().map(|s| format!("{}.{}", p.name, s.id))).collect();
     for part in parts.values() {
+        for row in &part.probes {
+            if let Err(why) = row.check.shape() {
+                problems.push(said(part, format!("probe {}: {why}", row.id), None));
+            }
+        }
+        for row in part.drills.iter().filter(|d| d.power == d.run.is_some()) {
+            let what = format!("drill {} needs a `run` or `power = true`, one of both", row.id);
+            problems.push(said(part, what, None));
+        }
         for other in part.needs.iter().chain(&part.elsewhere) {
             if !parts.contains_key(other) {
                 let near = did_you_mean(other, parts.keys().map(String::as_str));
@@ -356,14 +423,7 @@ impl Row {
             return Err(format!("{mode:?} is no mode; write one such as \"0640\""));
         }
         for check in self.wait.iter().chain(&self.ready) {
-            let count =
-                [check.tcp.is_some(), check.http.is_some(), check.run.is_some(), check.file.is_some()]
-                    .into_iter()
-                    .filter(|c| *c)
-                    .count();
-            if count != 1 {
-                return Err("a check is exactly one of tcp, http, run, file".to_string());
-            }
+            check.shape()?;
         }
         if self.id.is_empty() || !self.id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
             return Err("its id must be letters, digits and hyphens".to_string());

@@ -2,10 +2,11 @@
 
 use super::hub::NotTaken;
 use super::shared::Shared;
-use super::works::{Works, look_key};
+use super::works::Works;
 use crate::api::{self, Finished, Found, Join, LookKind, Mode, Task, Work, WorkAsked};
 use crate::base::{Mac, Sha256};
 use crate::cluster::Status;
+use crate::cluster::gates::{Listed, Row};
 use crate::lifecycle::{Event, State, What};
 use crate::secrets;
 use crate::steps::Step;
@@ -176,13 +177,14 @@ async fn join(shared: &Arc<Shared>, key: Sha256, asked: Join) -> Answer {
 async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
     let works = &shared.works;
     works.hear(mac, shared.clock.now(), asked.clock, asked.running.clone());
+    let node = shared.hub.world().site.node_by_mac(mac).map(|n| n.name.clone()).unwrap_or_default();
     let mut snapshots = works.subscribe();
     let until = tokio::time::Instant::now() + Duration::from_secs(api::WAIT);
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let generation = snapshot.now.as_ref().map_or(0, |(a, _)| a.generation);
         let mut tasks = Vec::new();
-        for look in works.looks_for(mac, &asked.running) {
+        for look in works.looks_for(mac, &node, &asked.running, shared.clock.now()) {
             let mode = if look.compare { Mode::Compare } else { Mode::Apply };
             let task = Task {
                 id: look.id.clone(),
@@ -192,9 +194,7 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
                 look: look.number,
                 step: look.step.clone(),
             };
-            if !asked.running.contains(&look_key(&look)) {
-                tasks.push(task);
-            }
+            tasks.push(task);
         }
         if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| works.knows(&snapshot, mac)) {
             // Package steps queue up on the node, which does those that wait in one run: they take no room.
@@ -358,23 +358,4 @@ pub fn listed(shared: &Shared) -> Option<Listed> {
         })
         .collect();
     Some(Listed { generation: adopted.generation, digest: adopted.digest, steps })
-}
-
-/// The plan in use, for the operator.
-#[derive(Debug, serde::Serialize)]
-pub struct Listed {
-    pub generation: u32,
-    pub digest: Sha256,
-    pub steps: Vec<Row>,
-}
-
-/// One of its steps.
-#[derive(Debug, serde::Serialize)]
-pub struct Row {
-    pub node: String,
-    pub id: String,
-    pub sentence: String,
-    pub running: bool,
-    #[serde(flatten)]
-    pub status: Status,
 }

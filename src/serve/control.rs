@@ -64,7 +64,9 @@ fn show_board(shared: &Shared) -> Reply {
         trouble: shared.health.trouble(),
         counters: shared.health.counters(),
     };
-    Reply::json(StatusCode::OK, &board(&world.site, &shared.hub.ledger(), shared.clock.now(), Some(serving)))
+    let standings = shared.works.standings(shared);
+    let now = shared.clock.now();
+    Reply::json(StatusCode::OK, &board(&world.site, &shared.hub.ledger(), &standings, now, Some(serving)))
 }
 
 /// `after` is the number of the last event that is known; `wait` seconds at most for a newer one.

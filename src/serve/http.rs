@@ -185,7 +185,7 @@ async fn dispatch(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply 
         Target::Orders => reports::orders(shared, asked).await,
         Target::AgentScript => agent_files::script(shared, asked),
         Target::AgentBinary => agent_files::binary(shared, asked),
-        Target::Plan | Target::Apply | Target::Steps | Target::Look | Target::Looks => {
+        Target::Plan | Target::Apply | Target::Steps | Target::Look | Target::Looks | Target::Drills => {
             plans::serve(shared, target, asked).await
         }
         _ => control::serve(shared, target, asked).await,

@@ -7,13 +7,16 @@ use super::routes::{Asked, Target};
 use super::shared::Shared;
 use super::works::Looking;
 use crate::api::{Apply, LookKind, LookWish, Seen, StepWish};
+use crate::base::Mac;
+use crate::cluster::drill::{self, Act, drills};
 use crate::cluster::view::Phase;
-use crate::cluster::{Status, looks, recovery};
+use crate::cluster::{Presence, Status, looks, recovery};
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
 use crate::steps::Step;
 use hyper::StatusCode;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Serialize)]
@@ -49,6 +52,13 @@ pub async fn serve(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply
         Target::Steps => read(asked, |wish: StepWish| steps(shared, wish)).await,
         Target::Look => read(asked, |wish: LookWish| look(shared, wish)).await,
         Target::Looks => Reply::json(StatusCode::OK, &shared.works.seen()),
+        Target::Drills => {
+            let world = shared.hub.world();
+            match drills(&world.site, &world.catalog, shared.hub.ledger().work()) {
+                Ok(list) => Reply::json(StatusCode::OK, &list),
+                Err(problems) => sorry(StatusCode::CONFLICT, problems.to_string(), None),
+            }
+        }
         _ => Reply::not_found("such route"),
     }
 }
@@ -124,6 +134,10 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
             Ok(wanted) => wanted,
             Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
         },
+        LookKind::Drill => match drilling(shared, &wish) {
+            Ok(wanted) => wanted,
+            Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
+        },
         LookKind::Verify => {
             let world = shared.hub.world();
             let ledger = shared.hub.ledger();
@@ -150,7 +164,7 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
         }
     };
     let things = wanted.len();
-    let number = shared.works.look(kind, wanted);
+    let number = shared.works.look(kind, wanted, wish.beside);
     Reply::json(StatusCode::OK, &Asking { number, things })
 }
 
@@ -177,15 +191,46 @@ fn recovering(shared: &Arc<Shared>, wish: &LookWish) -> Result<Vec<(Seen, Lookin
     Ok(found.into_iter().map(|l| pair(l.node, l.mac, l.id, l.title, l.step, l.timeout, false)).collect())
 }
 
+/// What is broken on purpose is on the node's timeline before it is broken.
+fn drilling(shared: &Arc<Shared>, wish: &LookWish) -> Result<Vec<(Seen, Looking)>, Problems> {
+    let name = wish.part.as_deref().unwrap_or_default();
+    let act = match wish.phase.as_deref() {
+        Some("measure") => Act::Measure,
+        Some("break") => Act::Break,
+        Some("mend") => Act::Mend,
+        _ => Act::Find,
+    };
+    let (world, now) = (shared.hub.world(), shared.clock.now());
+    let here = |mac| matches!(shared.works.presence(shared, mac, now), Presence::Here { .. });
+    let present: HashMap<Mac, bool> = world.site.nodes.iter().map(|n| (n.mac(), here(n.mac()))).collect();
+    let found = {
+        let ledger = shared.hub.ledger();
+        let here = |mac: Mac| present.get(&mac).copied().unwrap_or(false);
+        drill::act(&world.site, &world.catalog, ledger.work(), name, act, wish.node.as_deref(), &here)?
+    };
+    if act == Act::Break {
+        for l in &found {
+            let line = format!("drill {name}: broken here on purpose, as an operator decided");
+            shared.to.note(Event::new(now, l.mac, What::Log { line }));
+        }
+    }
+    let once = act == Act::Break;
+    let pairs = found.into_iter().map(|l| {
+        let (seen, looking) = pair(l.node, l.mac, l.id, l.title, l.step, l.timeout, false);
+        (seen, Looking { once, ..looking })
+    });
+    Ok(pairs.collect())
+}
+
 fn pair(
     node: String,
-    mac: crate::base::Mac,
+    mac: Mac,
     id: String,
     title: String,
     step: Step,
     timeout: u32,
     compare: bool,
 ) -> (Seen, Looking) {
-    let seen = Seen { node, id: id.clone(), title, found: None };
-    (seen, Looking { number: 0, mac, id, step, timeout, compare })
+    let seen = Seen { node, id: id.clone(), title, begun: None, found: None };
+    (seen, Looking { number: 0, mac, id, step, timeout, compare, once: false })
 }

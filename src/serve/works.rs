@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::api::{Found, LookKind, Seen};
 use crate::base::{Mac, Sha256, Timestamp};
-use crate::cluster::{Gates, Plan, Presence, gates};
+use crate::cluster::{Gates, Plan, Presence, Standing, gates, standings};
 use crate::disk;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
@@ -53,6 +53,8 @@ pub struct Looking {
     pub step: Step,
     pub timeout: u32,
     pub compare: bool,
+    /// It is handed out once at most: what breaks a node must not be there again after its reboot.
+    pub once: bool,
 }
 
 #[derive(Default)]
@@ -108,6 +110,32 @@ pub fn read_plan(state: &Path, generation: u32, digest: Sha256) -> Result<Plan, 
     }
 }
 
+/// Whether everything that the plan has nodes fetch from this server lies on the shelf.
+fn shelved(shared: &Shared, plan: &Plan) -> Result<(), Problem> {
+    let world = shared.hub.world();
+    let base = format!("{}/images/", world.site.url());
+    let mut names: BTreeMap<String, (&str, &str)> = BTreeMap::new();
+    for p in &plan.steps {
+        for text in p.step.texts() {
+            for rest in text.split(&base).skip(1) {
+                let name = rest.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).next();
+                names.entry(name.unwrap_or_default().to_string()).or_insert((&p.id, &p.node));
+            }
+        }
+    }
+    for (name, (step, node)) in names {
+        if !world.stock.images.contains_key(&name) {
+            return Err(Problem::environment(format!("{name} is not here, and {step} on {node} fetches from it"))
+                .why("nodes get the cluster's software from this machine, so that they need no internet")
+                .help(format!(
+                    "`bootstead image fetch {name}` while this machine has a mirror in reach, then `bootstead node reload`; or set the variable \
+                     `repository` in [vars] to another source"
+                )));
+        }
+    }
+    Ok(())
+}
+
 impl Works {
     /// Takes up the plan that the journal names, after a start.
     pub fn resume(&self, shared: &Shared) {
@@ -138,6 +166,7 @@ impl Works {
             let plan = crate::cluster::plan(&world.site, &world.catalog, work, &versions)?;
             (plan, work.plan.as_ref().map_or(1, |p| p.generation + 1))
         };
+        shelved(shared, &plan)?;
         let digest = plan.digest();
         if digest != wish.digest {
             return Err(Problem::input("the plan is not the one that was shown")
@@ -209,6 +238,12 @@ impl Works {
         })
     }
 
+    /// How far each node is in the plan in use.
+    pub fn standings(&self, shared: &Shared) -> BTreeMap<Mac, Standing> {
+        let Some((adopted, gates)) = self.snapshot.borrow().now.clone() else { return BTreeMap::new() };
+        standings(&adopted.plan, &gates, shared.hub.ledger().work(), &self.running())
+    }
+
     /// Keeps the snapshot fresh: after every fact, and when an agent comes or goes.
     pub async fn follow(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
         let mut facts = shared.hub.subscribe();
@@ -249,27 +284,39 @@ impl Works {
         reported.get(&mac).is_none_or(|seq| *seq <= snapshot.seq)
     }
 
-    /// Asks agents to look; what was asked before is dropped.
-    pub fn look(&self, kind: LookKind, wanted: Vec<(Seen, Looking)>) -> u64 {
+    /// Asks agents to look; what was asked before is dropped, or goes on beside it.
+    pub fn look(&self, kind: LookKind, wanted: Vec<(Seen, Looking)>, beside: bool) -> u64 {
         let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
-        looks.number += 1;
+        if !beside {
+            looks.number += 1;
+            looks.seen.clear();
+            looks.open.clear();
+        }
         looks.kind = Some(kind);
         let number = looks.number;
-        looks.seen = wanted.iter().map(|(seen, _)| seen.clone()).collect();
-        looks.open = wanted.into_iter().map(|(_, l)| Looking { number, ..l }).collect();
+        for (seen, l) in wanted {
+            looks.seen.push(seen);
+            looks.open.push(Looking { number, ..l });
+        }
         drop(looks);
         self.stirred.notify_one();
         number
     }
 
-    /// What is to be looked at on this node, beside what it does already.
-    pub fn looks_for(&self, mac: Mac, running: &[String]) -> Vec<Looking> {
+    /// Hands out what is to be looked at on this node, beside what it does already.
+    pub fn looks_for(&self, mac: Mac, node: &str, running: &[String], now: Timestamp) -> Vec<Looking> {
         // Checks are programs of some weight: many at once would make a small node look ill.
         let busy = running.iter().filter(|r| r.starts_with("look ")).count();
-        let looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
         let abreast = if looks.kind == Some(LookKind::Drift) { 32 } else { 2_usize };
         let open = looks.open.iter().filter(|l| l.mac == mac && !running.contains(&look_key(l)));
-        open.take(abreast.saturating_sub(busy)).cloned().collect()
+        let given: Vec<Looking> = open.take(abreast.saturating_sub(busy)).cloned().collect();
+        for l in &given {
+            let same = looks.seen.iter_mut().filter(|s| s.node == node && s.id == l.id);
+            same.for_each(|s| s.begun = s.begun.or(Some(now)));
+        }
+        looks.open.retain(|l| !(l.once && given.iter().any(|g| g.mac == l.mac && g.id == l.id)));
+        given
     }
 
     /// What was found; `None` where nobody asked (any more).
@@ -297,6 +344,6 @@ impl Works {
 }
 
 /// How an agent names a look among what it is doing.
-pub fn look_key(l: &Looking) -> String {
+fn look_key(l: &Looking) -> String {
     format!("look {} {}", l.number, l.id)
 }

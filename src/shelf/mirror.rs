@@ -53,7 +53,7 @@ pub fn build(
     let (debs, all_udebs) = read_indexes(image, &dir)?;
     let by_file: BTreeMap<&str, &Package> = debs.iter().map(|p| (p.filename.as_str(), p)).collect();
     let mut problems = Vec::new();
-    let chosen = choose(apt, mirror, roles, &debs, &mut problems);
+    let chosen = choose(apt, image, mirror, roles, &debs, &mut problems);
     let files: Vec<&Package> = chosen.iter().filter_map(|f| by_file.get(f.as_str()).copied()).collect();
     let jobs = jobs(stage, apt, &base, &files);
     download_all(apt, "packages", &jobs)?;
@@ -196,6 +196,7 @@ fn unzip(path: &Path) -> Result<String, Problem> {
 /// The pool files that installations need: base system, boot loaders, and each role's packages.
 fn choose(
     apt: &Apt,
+    image: &Image,
     mirror: &Mirror,
     roles: &BTreeMap<String, Vec<String>>,
     debs: &[Package],
@@ -206,16 +207,17 @@ fn choose(
         .filter(|p| p.essential || matches!(p.priority.as_str(), "required" | "important"))
         .map(|p| p.name.clone())
         .collect();
-    let mut chosen = first_alternatives(&base, debs);
+    // A pool is for nodes that have the base system: only what comes on top is taken with it.
+    let mut chosen = if image.pool { BTreeSet::new() } else { first_alternatives(&base, debs) };
     let mut take = |what: &str, more: &[String]| {
         let wanted: Vec<String> = base.iter().chain(more).cloned().collect();
-        match apt.closure(&wanted, true) {
+        match apt.closure(&wanted, !image.pool) {
             Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
             Err(_) => {
                 // Something in it does not exist or does not go together: take what goes, name what does not.
                 for one in more {
                     let wanted: Vec<String> = base.iter().chain([one]).cloned().collect();
-                    match apt.closure(&wanted, true) {
+                    match apt.closure(&wanted, !image.pool) {
                         Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
                         Err(why) => problems.push(
                             Problem::environment(format!("the mirror has no {one} for {what}"))
@@ -228,7 +230,7 @@ fn choose(
         }
     };
     note("working out which packages are needed");
-    for (firmware, packages) in BOOT_LOADERS {
+    for (firmware, packages) in BOOT_LOADERS.iter().filter(|_| !image.pool) {
         let more: Vec<String> =
             mirror.include.iter().cloned().chain(packages.iter().map(|p| p.to_string())).collect();
         take(&format!("{firmware} machines"), &more);

@@ -2,6 +2,7 @@
 
 use crate::base::time::{size, span};
 use crate::base::{Mac, Timestamp};
+use crate::cluster::Standing;
 use crate::lifecycle::patience::{Overdue, overdue};
 use crate::lifecycle::{Ledger, Progress, Proofs, Record, State, Wire};
 use crate::site::{Node, Site};
@@ -54,9 +55,9 @@ pub struct NodeRow {
     pub since: Option<Timestamp>,
     /// The installation that this is about, counted from 1; none before the first.
     pub arming: Option<u32>,
-    /// Only while it installs, or where an installation failed.
+    /// Only while it installs or does its steps, or where an installation failed.
     pub progress: Option<Step>,
-    /// Why it failed or is held.
+    /// Why it failed or is held, or which of its steps failed.
     pub why: Option<String>,
     /// Which proofs of completion arrived.
     pub proofs: Option<Proofs>,
@@ -79,6 +80,8 @@ pub struct NodeRow {
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     Failed,
+    /// Its agent does the plan's steps.
+    Configuring,
     Installing,
     Booting,
     Armed,
@@ -87,11 +90,16 @@ pub enum Phase {
     Held,
     Expected,
     Installed,
+    /// Its agent is there; no plan has steps for it yet.
+    Joined,
+    /// Every step of the plan in use is done.
+    Ready,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 8] = [
+    pub const ALL: [Phase; 11] = [
         Phase::Failed,
+        Phase::Configuring,
         Phase::Installing,
         Phase::Booting,
         Phase::Armed,
@@ -99,7 +107,10 @@ impl Phase {
         Phase::Held,
         Phase::Expected,
         Phase::Installed,
+        Phase::Joined,
+        Phase::Ready,
     ];
+    /// Of the installation alone.
     pub fn of(state: &State) -> Phase {
         match state {
             State::Expected => Phase::Expected,
@@ -115,6 +126,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Failed => "failed",
+            Phase::Configuring => "configuring",
             Phase::Installing => "installing",
             Phase::Booting => "booting",
             Phase::Armed => "armed",
@@ -122,11 +134,20 @@ impl Phase {
             Phase::Held => "held",
             Phase::Expected => "expected",
             Phase::Installed => "installed",
+            Phase::Joined => "joined",
+            Phase::Ready => "ready",
         }
     }
-    /// Whether an installation is under way: something will happen without a person.
+    /// Whether something will happen without a person.
     pub fn moves(self) -> bool {
-        matches!(self, Phase::Armed | Phase::Booting | Phase::Installing | Phase::Finishing)
+        matches!(
+            self,
+            Phase::Armed | Phase::Booting | Phase::Installing | Phase::Finishing | Phase::Configuring
+        )
+    }
+    /// Whether all that was asked for is done.
+    pub fn is_done(self) -> bool {
+        matches!(self, Phase::Installed | Phase::Joined | Phase::Ready)
     }
 }
 
@@ -210,9 +231,17 @@ pub struct Counters {
     pub bytes_sent: u64,
 }
 
-/// The board at `now`; `serving` is what the running server says of itself, if one runs.
-pub fn board(site: &Site, ledger: &Ledger, now: Timestamp, serving: Option<Serving>) -> Board {
-    let nodes: Vec<NodeRow> = site.nodes.iter().map(|n| row(site, ledger, n, now)).collect();
+/// The board at `now`; `standings` are the nodes' places in the plan in use, `serving` is what the running server says
+/// of itself, if one runs.
+pub fn board(
+    site: &Site,
+    ledger: &Ledger,
+    standings: &BTreeMap<Mac, Standing>,
+    now: Timestamp,
+    serving: Option<Serving>,
+) -> Board {
+    let nodes: Vec<NodeRow> =
+        site.nodes.iter().map(|n| row(site, ledger, standings.get(&n.mac()), n, now)).collect();
     let mut discovered: Vec<Discovered> = ledger
         .records()
         .filter(|(mac, _)| site.node_by_mac(*mac).is_none())
@@ -253,12 +282,34 @@ fn summaries(nodes: &[NodeRow]) -> (BTreeMap<String, usize>, Vec<RoleTotals>) {
     (totals, roles.into_values().collect())
 }
 
-fn row(site: &Site, ledger: &Ledger, node: &Node, now: Timestamp) -> NodeRow {
+/// Where a node is that has its system and its agent.
+fn making(standing: Option<&Standing>) -> Phase {
+    match standing {
+        None => Phase::Joined,
+        Some(s) if s.complete() => Phase::Ready,
+        Some(_) => Phase::Configuring,
+    }
+}
+
+fn row(site: &Site, ledger: &Ledger, standing: Option<&Standing>, node: &Node, now: Timestamp) -> NodeRow {
     let role = site.role(node);
     let mac = node.mac();
     let state = ledger.state(mac);
     let record = ledger.record(mac);
-    let phase = Phase::of(state);
+    let agent = ledger.work().agent(mac).filter(|a| state.arming() == Some(a.arming));
+    let phase = match (Phase::of(state), agent) {
+        (Phase::Installed, Some(_)) => making(standing),
+        (phase, _) => phase,
+    };
+    let standing = standing.filter(|_| matches!(phase, Phase::Configuring | Phase::Ready));
+    let since = match (phase, agent, standing) {
+        (Phase::Joined, Some(agent), _) => Some(agent.since),
+        (Phase::Configuring, Some(agent), _) => {
+            ledger.work().plan.as_ref().map(|p| p.since.max(agent.since)).or(Some(agent.since))
+        }
+        (Phase::Ready, _, Some(s)) => s.last.or(state.since()),
+        _ => state.since(),
+    };
     let heard = record.filter(|r| r.last.is_some() || r.progress.is_some() || r.arch.is_some());
     NodeRow {
         name: node.name.clone(),
@@ -267,15 +318,23 @@ fn row(site: &Site, ledger: &Ledger, node: &Node, now: Timestamp) -> NodeRow {
         mac,
         address: site.boot_address(node).or_else(|| ledger.lease(mac).map(|l| l.address)),
         phase,
-        since: state.since(),
+        since,
         arming: state.arming(),
-        progress: record
-            .filter(|_| matches!(phase, Phase::Installing | Phase::Failed))
-            .and_then(|r| r.progress.as_ref())
-            .map(step_of),
+        progress: match standing {
+            Some(s) if phase == Phase::Configuring => Some(Step {
+                step: s.doing.clone().unwrap_or_default(),
+                percent: Some(s.percent()),
+                bytes: None,
+                at: s.last.or(since).unwrap_or(now),
+            }),
+            _ => record
+                .filter(|_| matches!(phase, Phase::Installing | Phase::Failed))
+                .and_then(|r| r.progress.as_ref())
+                .map(step_of),
+        },
         why: match state {
             State::Failed { why, .. } | State::Held { why, .. } => Some(why.clone()),
-            _ => None,
+            _ => standing.and_then(|s| s.failed.clone()),
         },
         proofs: match state {
             State::Installed { proofs, .. } => Some(*proofs),
@@ -340,6 +399,11 @@ impl NodeRow {
         }
         match self.phase {
             Phase::Failed | Phase::Held => self.why.clone().unwrap_or_default(),
+            Phase::Configuring => match (&self.why, &self.progress) {
+                (Some(why), _) => why.clone(),
+                (None, Some(p)) => p.step.clone(),
+                (None, None) => String::new(),
+            },
             Phase::Installing => match &self.progress {
                 Some(p) => p.sentence(),
                 None => "took its answers".to_string(),
@@ -363,13 +427,21 @@ impl NodeRow {
                 }
                 (None, None) => String::new(),
             },
-            Phase::Installed => String::new(),
+            Phase::Joined => "its agent is there; `bootstead plan` shows what it would do".to_string(),
+            Phase::Installed | Phase::Ready => String::new(),
         }
     }
 
     /// Whether a person should see this row before the others of its phase.
     pub fn needs_a_look(&self) -> bool {
-        self.overdue.is_some() || self.phase == Phase::Failed
+        self.overdue.is_some() || self.phase == Phase::Failed || self.step_failed()
+    }
+}
+
+impl NodeRow {
+    /// It stands still at a step that failed, or goes on with what does not depend on it.
+    pub fn step_failed(&self) -> bool {
+        self.phase == Phase::Configuring && self.why.is_some()
     }
 }
 
@@ -408,6 +480,6 @@ impl Board {
 
     /// Nothing more happens without a person.
     pub fn is_settled(&self) -> bool {
-        self.nodes.iter().all(|n| !n.phase.moves())
+        self.nodes.iter().all(|n| !n.phase.moves() || n.step_failed())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here asks the clock or the terminal: times, widths and colours are handed in.
 
+pub mod acceptance;
 pub mod arming;
 pub mod board;
 pub mod table;

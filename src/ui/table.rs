@@ -136,7 +136,7 @@ fn alarms(board: &Board, style: &Style) -> Vec<String> {
 
 fn role_line(board: &Board, r: &RoleTotals, style: &Style) -> String {
     let name_width = board.roles.iter().map(|r| width(&r.role)).max().unwrap_or(0).min(20);
-    let done = r.states.get(Phase::Installed.name()).copied().unwrap_or(0);
+    let done: usize = Phase::ALL.iter().filter(|p| p.is_done()).filter_map(|p| r.states.get(p.name())).sum();
     let percent = (done * 100 / r.nodes.max(1)) as u8;
     let mut line = format!(
         "{}  {}  {:>4} of {:<4} ",
@@ -146,7 +146,7 @@ fn role_line(board: &Board, r: &RoleTotals, style: &Style) -> String {
         r.nodes
     );
     let mut used = name_width + 2 + 16 + 2 + 4 + 4 + 4 + 1;
-    for p in Phase::ALL.iter().filter(|p| **p != Phase::Installed) {
+    for p in Phase::ALL.iter().filter(|p| !p.is_done()) {
         let Some(n) = r.states.get(p.name()) else { continue };
         let text = format!(" {n} {}", p.name());
         if used + text.len() > style.width {
@@ -180,7 +180,7 @@ impl Columns {
         let mut c = Columns {
             name: longest(&|r| width(&r.name), 4, if total < 100 { 16 } else { 24 }),
             role: 0,
-            state: 12,
+            state: longest(&|r| 2 + r.phase.name().len(), 12, 13),
             since: 6,
             progress: if moving { 13 } else { 0 },
             seen: 6,
@@ -237,7 +237,7 @@ impl Columns {
             let parts = style.wrap(&note, style.width.saturating_sub(6));
             for (i, part) in parts.iter().enumerate() {
                 let lead = if i == 0 { sign } else { "  " };
-                lines.push(style.paint(paint(r.phase, r.overdue.is_some()), &format!("    {lead}{part}")));
+                lines.push(style.paint(hue(r), &format!("    {lead}{part}")));
             }
         }
         lines
@@ -252,9 +252,9 @@ impl Columns {
             }
         };
         let ago = |t: Option<crate::base::Timestamp>| t.map(|t| span(board.now.since(t))).unwrap_or_default();
-        let mark = mark(r.phase, r.overdue.is_some());
+        let mark = if r.step_failed() { ("✗", "x") } else { mark(r.phase, r.overdue.is_some()) };
         let state = format!("{} {}", style.either(mark.0, mark.1), r.phase.name());
-        let hue = paint(r.phase, r.overdue.is_some());
+        let hue = hue(r);
         let quiet = if r.phase == Phase::Expected { Paint::Quiet } else { Paint::Plain };
         cell(self.name, quiet, style.pad(&r.name, self.name));
         cell(self.role, quiet, style.pad(&r.role, self.role));
@@ -273,7 +273,7 @@ impl Columns {
 
 fn progress(r: &NodeRow, style: &Style, columns: usize) -> String {
     match r.progress.as_ref().and_then(|p| p.percent) {
-        Some(p) if r.phase == Phase::Installing => {
+        Some(p) if matches!(r.phase, Phase::Installing | Phase::Configuring) => {
             format!("{} {p:>3}%", style.bar(p, columns.saturating_sub(5)))
         }
         Some(p) => format!("at {p}%"),
@@ -323,15 +323,22 @@ fn discovered(board: &Board, style: &Style) -> Vec<String> {
     lines
 }
 
+/// The colour of a node's row.
+fn hue(r: &NodeRow) -> Paint {
+    if r.step_failed() { Paint::Bad } else { paint(r.phase, r.overdue.is_some()) }
+}
+
 /// The colour of a phase.
 pub fn paint(phase: Phase, overdue: bool) -> Paint {
     match phase {
         Phase::Failed => Paint::Bad,
         _ if overdue => Paint::Late,
-        Phase::Installing | Phase::Booting | Phase::Armed | Phase::Finishing => Paint::Moving,
+        Phase::Installing | Phase::Booting | Phase::Armed | Phase::Finishing | Phase::Configuring => {
+            Paint::Moving
+        }
         Phase::Held => Paint::Held,
         Phase::Expected => Paint::Quiet,
-        Phase::Installed => Paint::Good,
+        Phase::Installed | Phase::Joined | Phase::Ready => Paint::Good,
     }
 }
 
@@ -340,12 +347,13 @@ fn mark(phase: Phase, overdue: bool) -> (&'static str, &'static str) {
     match phase {
         Phase::Failed => ("✗", "x"),
         _ if overdue => ("!", "!"),
-        Phase::Installing => ("▶", ">"),
+        Phase::Installing | Phase::Configuring => ("▶", ">"),
         Phase::Booting | Phase::Armed => ("○", "o"),
         Phase::Finishing => ("◐", "~"),
         Phase::Held => ("■", "="),
         Phase::Expected => ("·", "."),
-        Phase::Installed => ("✓", "+"),
+        Phase::Installed | Phase::Ready => ("✓", "+"),
+        Phase::Joined => ("◇", "+"),
     }
 }
 
@@ -360,8 +368,12 @@ pub fn changes(before: Option<&Board>, now: &Board, style: &Style) -> Vec<String
     for n in &now.nodes {
         let was = old.get(n.name.as_str());
         let told = |r: &NodeRow| {
-            let step = r.progress.as_ref().map(|p| (p.step.clone(), p.percent.unwrap_or(0) / 10));
-            (r.phase, step, r.overdue.is_some(), r.refused.clone())
+            // Steps of the plan are many and have an output of their own (`apply`, `steps --watch`).
+            let words = |p: &super::board::Step| {
+                if r.phase == Phase::Configuring { String::new() } else { p.step.clone() }
+            };
+            let step = r.progress.as_ref().map(|p| (words(p), p.percent.unwrap_or(0) / 10));
+            (r.phase, step, r.overdue.is_some(), r.refused.clone(), r.why.clone())
         };
         if was.is_some_and(|w| told(w) == told(n)) || (was.is_none() && n.phase == Phase::Expected) {
             continue;
@@ -377,7 +389,7 @@ pub fn changes(before: Option<&Board>, now: &Board, style: &Style) -> Vec<String
             state,
             n.note(now.now)
         );
-        lines.push(style.paint(paint(n.phase, n.overdue.is_some()), text.trim_end()));
+        lines.push(style.paint(hue(n), text.trim_end()));
     }
     let known = before.map_or(&[][..], |b| &b.discovered);
     for d in now.discovered.iter().filter(|d| known.iter().all(|k| k.mac != d.mac)) {

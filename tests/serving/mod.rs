@@ -142,6 +142,7 @@ fn image() -> Image {
         family: "none".into(),
         version: "1".into(),
         arch: Arch::Amd64,
+        pool: false,
         kernel: "linux".into(),
         initrd: vec!["initrd.gz".into()],
         tree: None,

@@ -120,6 +120,7 @@ impl Supply {
             family: "debian12".into(),
             version: "12".into(),
             arch: Arch::Amd64,
+            pool: false,
             kernel: "linux".into(),
             initrd: vec!["initrd.gz".into()],
             tree: None,

@@ -15,7 +15,7 @@ packages() {
       xorriso tcpdump procps python3-minimal ;;
     validators) echo python3 python3-venv python3-jsonschema ignition debconf shellcheck xorriso systemd haproxy keepalived \
       mariadb-server-core apache2-bin libapache2-mod-wsgi-py3 ;;
-    bench) echo iproute2 dnsmasq-base kea-dhcp4-server kea-admin tftpd-hpa nginx-light wrk procps ;;
+    bench) echo iproute2 dnsmasq-base kea-dhcp4-server kea-admin tftpd-hpa nginx-light wrk procps ansible-core ;;
     *) echo "setup.sh: unknown group $1" >&2; exit 2 ;;
   esac
 }
