@@ -16,7 +16,7 @@ const HASTE: Patience = Patience {
 /// Between the beginnings of two attempts.
 const EVERY: Duration = Duration::from_millis(200);
 /// Scripts cost the node something.
-const EVERY_SCRIPT: Duration = Duration::from_millis(1000);
+const EVERY_SCRIPT: Duration = Duration::from_millis(500);
 /// More outages than this are counted, not listed: the report must fit into a step's output.
 const LISTED: usize = 20;
 
