@@ -48,15 +48,38 @@ fn docs_commands_is_what_help_says() {
         let body: Vec<String> = help(&command).lines().map(|l| l.trim_end().to_string()).collect();
         text.push_str(&format!("\n## {path}\n\n```text\n{}\n```\n", body.join("\n").trim_end()));
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
+    made("docs/commands.md", &text);
+}
+
+#[test]
+fn docs_roles_is_what_the_data_says() {
+    let tree = bootstead::tree::Tree::embedded();
+    let (roles, _) = bootstead::profiles::read(&tree);
+    let (parts, problems) = bootstead::profiles::part::read(&tree);
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut text = String::from(
+        "# Roles and parts\n\n<!-- Made from profiles/ by tests/commands.rs; do not change by hand. -->\n\n\
+         A role is what a machine becomes: its installation, and the parts that its agent makes of it afterwards.\n\
+         The same pages of your own `--tree`: `bootstead tree page [NAME]`.\n",
+    );
+    for role in roles.values() {
+        text.push_str(&format!("\n{}", bootstead::profiles::page::role(role, &parts)));
+    }
+    for part in parts.values() {
+        text.push_str(&format!("\n{}", bootstead::profiles::page::part(part)));
+    }
+    made("docs/roles.md", &text);
+}
+
+/// Compares a page that is made with the one that is committed.
+fn made(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let have = std::fs::read_to_string(&path).unwrap_or_default();
     if have != text {
         if std::env::var_os("BOOTSTEAD_GOLDEN").is_some_and(|v| v == "write") {
-            std::fs::write(&path, &text).unwrap();
+            std::fs::write(&path, text).unwrap();
         }
         let line = have.lines().zip(text.lines()).position(|(a, b)| a != b).map(|l| l + 1);
-        panic!(
-            "docs/commands.md is old from line {line:?} on; BOOTSTEAD_GOLDEN=write cargo test --test commands"
-        );
+        panic!("{page} is old from line {line:?} on; BOOTSTEAD_GOLDEN=write cargo test --test commands");
     }
 }

@@ -20,6 +20,11 @@ pub struct TreeArgs {
 enum Verb {
     /// What --tree changes against the built-in files
     Diff,
+    /// What roles and parts are made of: variables, steps, checks, drills (Markdown)
+    Page {
+        /// A role or a part; none: all of them
+        name: Option<String>,
+    },
     /// Write built-in files into a folder, to change them and use them with --tree
     Export {
         /// The folder; files that are there are never overwritten
@@ -34,8 +39,33 @@ pub fn run(g: &Globals, args: TreeArgs) -> Result<Exit, Problems> {
     match args.verb {
         None => list(g, &tree),
         Some(Verb::Diff) => diff(g, &tree),
+        Some(Verb::Page { name }) => page(&tree, name.as_deref()),
         Some(Verb::Export { dir, path }) => export(&dir, &path),
     }
+}
+
+/// The pages of one role or part, or of all.
+fn page(tree: &Tree, name: Option<&str>) -> Result<Exit, Problems> {
+    let (roles, mut problems) = crate::profiles::read(tree);
+    let (parts, more) = crate::profiles::part::read(tree);
+    problems.extend(more);
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let meant = |n: &str| name.is_none_or(|name| name == n);
+    let mut pages: Vec<String> =
+        roles.values().filter(|r| meant(&r.name)).map(|r| crate::profiles::page::role(r, &parts)).collect();
+    pages.extend(parts.values().filter(|p| meant(&p.name)).map(crate::profiles::page::part));
+    if let (Some(name), true) = (name, pages.is_empty()) {
+        let known = roles.keys().chain(parts.keys()).map(String::as_str);
+        let problem = Problem::input(format!("no role and no part is named {name:?}"));
+        return Err(match crate::problem::did_you_mean(name, known) {
+            Some(near) => problem.help(format!("did you mean {near:?}?")),
+            None => problem.help("`bootstead tree` lists the files of all"),
+        }
+        .into());
+    }
+    super::say(&pages.join("\n"))
 }
 
 /// Whether the file on disk replaces, equals or adds to what is built in.

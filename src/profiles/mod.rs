@@ -1,5 +1,6 @@
 //! profiles/ROLE/role.toml → [`Profile`]: what a node becomes: the install-time half here, the cluster half in [`part`].
 
+pub mod page;
 pub mod part;
 
 pub use part::Part;
