@@ -20,6 +20,8 @@ pub struct Member {
     pub role: String,
     /// On the cluster's network.
     pub address: Ipv4Addr,
+    /// On every network: a virtual address may be on another one.
+    pub addresses: BTreeMap<String, Ipv4Addr>,
     pub mac: String,
     /// Its place among the members of the part, from 0.
     pub index: usize,
@@ -129,10 +131,14 @@ impl<'a> View<'a> {
             })
             .collect();
         let names = BTreeMap::from([("name", &site.name), ("domain", &site.domain)]);
+        let network = site.cluster.as_ref().and_then(|c| site.networks.get(&c.network));
+        let cluster: BTreeMap<&str, String> =
+            network.map(|n| ("cidr", n.cidr.to_string())).into_iter().collect();
         let server = BTreeMap::from([("address", site.server.address.to_string()), ("url", site.url())]);
         let mut shared = Names::default();
         shared.set("site", Shared::of(&names));
         shared.set("server", Shared::of(&server));
+        shared.set("cluster", Shared::of(&cluster));
         shared.set("members", Shared::of(&all));
         shared.set("nodes", Shared::of(&self.as_members(&self.nodes)));
         shared.set("vip", Shared::of(&vips));
@@ -148,6 +154,7 @@ impl<'a> View<'a> {
                 number: node.number,
                 role: node.role.clone(),
                 address: self.site.cluster_address(node)?,
+                addresses: node.addresses.clone(),
                 mac: node.mac().to_string(),
                 index,
                 grows: parts.iter().any(|p| self.catalog.parts.get(p).is_some_and(|p| p.grows)),
