@@ -79,8 +79,10 @@ def tree_with_checks(folder):
     for path in folder.glob("profiles/parts/*/part.toml"):
         head, *rows = path.read_text().split("[[verify]]\n")
         for row in rows:
+            # up to the next table, or the comment before it
+            row, rest = re.fullmatch(r"(.*?)((?:\n\n(?:#[^\n]*\n)*\[.*)?)", row, re.S).groups()
             row = re.sub(r"^title = .*\n", "", row, flags=re.M)
-            head += "[[step]]\n" + re.sub(r'^id = "', 'id = "verify-', row, count=1, flags=re.M)
+            head += "[[step]]\n" + re.sub(r'^id = "', 'id = "verify-', row, count=1, flags=re.M) + rest
         path.write_text(head)
     return folder
 
