@@ -22,6 +22,7 @@
 # is its only package source, a directory repository of what cluster.packages names; there is no way out of the lab.
 # It has all capabilities but the one to set the clock, which is this machine's; chrony runs with -x for that reason.
 # The link is made anew at each boot: an address that the cluster had put on it is gone after a cut, as on a machine.
+# If there is a function node_link_more, it gets the node's name then and makes more links.
 # Cached in $NODES_CACHE until the package lists change; remove that folder to take up the archive's newer versions.
 # Files of a run: $LAB_DIR/nodes/NAME (upper: what the node wrote), $LAB_DIR/NAME.console. Needs root.
 
@@ -341,7 +342,7 @@ node_link_up() {
   nodes_until 20 ip netns add "$ns" && nodes_until 20 node_link_add "$1" &&
     ip -n "$LAB_NS" link set "n-$1" master br0 up && ip -n "$ns" link set lo up &&
     ip -n "$ns" address add "$(node_file "$1" address)/$nodes_prefix" dev eth0 && ip -n "$ns" link set eth0 up &&
-    ip -n "$ns" route add default via "$nodes_gateway"
+    ip -n "$ns" route add default via "$nodes_gateway" && { ! declare -F node_link_more >/dev/null || node_link_more "$1"; }
 }
 node_link_add() {
   ip -n "$LAB_NS" link add "n-$1" type veth peer name eth0 address "$(node_file "$1" mac)" netns "$LAB_NS-$1"
