@@ -5,14 +5,13 @@
 #   cluster_up                    images, network, server, nodes; each node's agent has joined (counted in $count)
 #   cluster_done                  the plan is shown, exactly that one is put to work; verified
 #   cluster_end                   server and nodes end; says how many passed
-#   install NAME MAC ADDRESS      a bare node with what the installer leaves on its disk, still off
-#   joined NODE...                whether their agents have joined
+#   install, joined               see installed.sh
 #   bootstead ...                 the program, for that site
 #   ok TEXT, broken TEXT, soon SECONDS TEXT COMMAND..., since START TEXT SECONDS COMMAND...
 #   holders, token, keystone, answers PORT, size NODE N     who has the address, what is asked through it, Galera's size
 #
 # CLUSTER_KEEP=1: stays up after a failure, until Enter. CLUSTER_BINARY: another bootstead. CLUSTER_TREE: profiles of a
-# folder in place of the embedded ones. If there is a function installed_more, it gets each installed node's name.
+# folder in place of the embedded ones.
 
 . tests/lab/lib.sh
 vip=10.78.0.100
@@ -24,6 +23,7 @@ cluster_scene() {
   work=$PWD/.work/cluster-$1
   LAB_DIR=$work/lab
   . tests/lab/nodes.sh
+  . tests/lab/installed.sh
   binary=${CLUSTER_BINARY:-$PWD/target/x86_64-unknown-linux-gnu/release/bootstead}
   [ "$(id -u)" = 0 ] || { echo "cluster: it makes network namespaces and containers: run it as root" >&2; exit 3; }
   [ -x "$binary" ] || { echo "cluster: $binary is missing; run: make build" >&2; exit 3; }
@@ -71,41 +71,6 @@ serve() {
   in_lab "$binary" --site "$work/site/site.toml" "${cluster_tree[@]}" serve >>"$work/serve.log" 2>&1 &
   server=$!
   soon 20 "the server answers" test -S "$work/site/.bootstead/control.sock"
-}
-
-# "Installation": what the fast lane's system does with the disk is done with the node's root; the rest is the same.
-install() { # NAME MAC ADDRESS
-  node_prepare "$1" "$3" "$2"
-  in_lab python3 - "$2" "$(node_root "$1")" <<'PY'
-import json, os, re, sys, urllib.parse, urllib.request
-mac, root = sys.argv[1:]
-server = "http://10.78.0.1"
-get = lambda path: urllib.request.urlopen(server + path, timeout=30).read().decode()
-token = re.search(r"bootstead.token=(\w+)", get("/boot.ipxe?mac=" + mac)).group(1)
-hyphens = mac.replace(":", "-")
-orders = json.loads(get(f"/v1/nodes/{hyphens}/orders?token={token}"))
-report = lambda **more: get(f"/v1/nodes/{hyphens}/report?" + urllib.parse.urlencode({"token": token, **more}))
-report(event="begin", run="lab")
-wanted = ("/etc/bootstead/report", "/etc/bootstead/first-boot", "/etc/hosts", "/etc/hostname",
-          "/etc/systemd/system/bootstead-first-boot.service")
-for file in orders["files"]:
-    if file["path"] in wanted:
-        path = root + file["path"]
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as f:
-            f.write(file["content"])
-        os.chmod(path, file["mode"])
-drop = root + "/etc/systemd/system/multi-user.target.d"
-os.makedirs(drop, exist_ok=True)
-with open(drop + "/bootstead.conf", "w") as f:
-    f.write("[Unit]\nWants=bootstead-first-boot.service\n")
-report(event="installed")
-PY
-  ! declare -F installed_more >/dev/null || installed_more "$1"
-}
-joined() { # NODE...
-  local n
-  for n in "$@"; do bootstead events --node "$n" --json | grep -q '"agent-joined"' || return 1; done
 }
 
 cluster_up() {

@@ -3,6 +3,8 @@
 #
 #   install NAME MAC ADDRESS      an armed node is prepared as its installer would leave it, still off
 #   joined NODE...                whether each one's agent has joined
+#
+# If there is a function installed_more, it gets the node's name at the end of install.
 
 install() { # NAME MAC ADDRESS
   node_prepare "$1" "$3" "$2"
@@ -30,6 +32,7 @@ with open(drop + "/bootstead.conf", "w") as f:
     f.write("[Unit]\nWants=bootstead-first-boot.service\n")
 report(event="installed")
 PY
+  ! declare -F installed_more >/dev/null || installed_more "$1"
 }
 joined() { # NODE...
   local n
