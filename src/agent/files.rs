@@ -96,7 +96,9 @@ pub fn write_file(
         ".{}.bootstead-new",
         at.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
     ));
-    disk::write(&new, content.as_bytes(), 0o600)?;
+    // People know the file, not the name that it has on its way.
+    let known = |text: String| text.replace(&new.display().to_string(), &at.display().to_string());
+    disk::write(&new, content.as_bytes(), 0o600).map_err(|p| Failed::new(known(p.what)))?;
     chown(&new, Some(numbers.0), Some(numbers.1)).map_err(|e| Failed::io("give away", &new, &e))?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
         .map_err(|e| Failed::io("set the mode of", &new, &e))?;

@@ -59,6 +59,9 @@ fn apt(host: &Host) -> Result<bool, Failed> {
     Err(Failed::new("this node has neither apt-get nor dnf"))
 }
 
+/// How long a source of packages may be out of reach before the step fails.
+const GONE: Duration = Duration::from_secs(180);
+
 /// Installs what is missing. Steps that wait for each other's package manager are done in one run of it: a run costs
 /// seconds, whatever it installs.
 pub fn install(host: &Host, names: &[String], limit: Duration) -> Result<Done, Failed> {
@@ -100,6 +103,7 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
     command.args(["--configure", "-a", "--force-confold"]).env("DEBIAN_FRONTEND", "noninteractive");
     run(command, "dpkg --configure -a", limit)?.well("dpkg --configure -a")?;
     let until = Instant::now() + limit;
+    let gone = Instant::now() + GONE.min(limit);
     loop {
         // Mostly the lists are fresh; only where they are not is the wait for new ones worth it.
         if let Ok(output) = apt_install(wanted, limit) {
@@ -114,6 +118,9 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
             Err(failed) if hindered(&failed.output) && Instant::now() < until => {
                 std::thread::sleep(Duration::from_secs(2));
             }
+            Err(failed) if unreachable(&failed.output) && Instant::now() < gone => {
+                std::thread::sleep(Duration::from_secs(5));
+            }
             Err(failed) => return Err(failed),
         }
     }
@@ -123,6 +130,19 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
 /// cache is gone for a moment while it is written.
 fn hindered(output: &str) -> bool {
     ["Could not get lock", "Unable to lock", "cache file is corrupted"].iter().any(|t| output.contains(t))
+}
+
+/// The source of packages went away half-way: it is mostly the same machine that gives the steps, which restarts.
+fn unreachable(output: &str) -> bool {
+    [
+        "Failed to fetch",
+        "Unable to connect",
+        "Could not connect",
+        "Connection failed",
+        "Temporary failure resolving",
+    ]
+    .iter()
+    .any(|t| output.contains(t))
 }
 
 fn apt_install(wanted: &[String], limit: Duration) -> Result<String, Failed> {

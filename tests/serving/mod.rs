@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+pub mod place;
+
 use bootstead::base::secret::SiteKey;
 use bootstead::base::{Arch, Cidr, IpRange, Mac, Secret, Sha256};
 use bootstead::images::manifest::FORMAT;
