@@ -70,7 +70,7 @@ nodes=$(wc -l <"$work/macs")
 for n in 1 2; do
   before=$EPOCHREALTIME
   "${b[@]}" plan --json >"$work/plan$n.json"
-  took=$(bc <<<"$EPOCHREALTIME - $before")
+  took=$(awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $before }")
 done
 cmp "$work/plan1.json" "$work/plan2.json" || { echo "agents: two plans of one site differ" >&2; exit 1; }
 steps=$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["steps"]))' "$work/plan1.json")
@@ -120,7 +120,7 @@ EOP
   exec 7> >(python3 tests/bench/measure.py $playing >"$work/peer-cost")
   measure=$!
   wait $playing || { tail -n 5 "$work/ansible.log" >&2; status=1; }
-  peer=$(bc <<<"$EPOCHREALTIME - $before")
+  peer=$(awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $before }")
   exec 7>&-
   wait $measure || true
 fi
