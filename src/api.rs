@@ -9,7 +9,7 @@
 //! | `GET /v1/nodes/MAC/agent.sh` | the same; the shell script that puts the agent on the installed node |
 //! | `GET /agent/bootstead` | anybody on the provisioning network: this program itself |
 //! | `POST /v1/agent/join` (TLS, port `agent_port`) | the installation that holds the token, once: from then on its agent's certificate counts |
-//! | `POST /v1/agent/work`, `POST /v1/agent/report` (TLS) | the agent whose certificate joined |
+//! | `POST /v1/agent/work`, `POST /v1/agent/report`, `POST /v1/agent/piece?look=&id=&at=` (TLS) | the agent whose certificate joined |
 //! | `GET,HEAD /images/NAME/PATH`, `GET,HEAD /loaders/FILE` | anybody on the provisioning network; nothing secret is in there |
 //! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload`, `GET /v1/plan`, `POST /v1/apply`, `POST /v1/steps`, `POST /v1/look`, `GET /v1/looks`, `GET /v1/drills` | the operator: only on the UNIX socket, by its file mode |
 
@@ -130,6 +130,16 @@ pub const AGENT_BINARY: &str = "/agent/bootstead";
 pub const JOIN: &str = "/v1/agent/join";
 pub const WORK: &str = "/v1/agent/work";
 pub const REPORT: &str = "/v1/agent/report";
+/// A piece of the file that a look collected: `look=NUMBER&id=ID&at=OFFSET`; the body is its bytes, at most [`PIECE_BYTES`].
+pub const PIECE: &str = "/v1/agent/piece";
+pub const PIECE_BYTES: usize = 1 << 20;
+
+/// The output of a look that collected a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collected {
+    pub bytes: u64,
+    pub sha256: Sha256,
+}
 
 /// An agent proves once that it belongs to an installation. Its TLS certificate is what counts afterwards.
 #[derive(Clone, Serialize, Deserialize)]
@@ -255,6 +265,8 @@ pub enum LookKind {
     Drift,
     /// A part's recovery: what its members say of their data, then beginning and joining.
     Recover,
+    /// What a backup of the cluster takes is brought here.
+    Backup,
     /// Something is broken on purpose: which member, measuring, breaking, mending.
     Drill,
 }

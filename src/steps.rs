@@ -63,6 +63,8 @@ pub enum Step {
     Wait {
         check: Check,
     },
+    /// Runs the script with `$DIR`, a folder for its files, and hands them to the server as one `tar.gz`.
+    Collect(Run),
     /// Asks again and again while something else happens, and prints a [`Measured`].
     Measure(Measure),
 }
@@ -210,6 +212,7 @@ impl Step {
             }
             Step::Wait { check } => format!("wait for {}", check.sentence()),
             Step::Measure(m) => format!("measure {} things", m.targets.len()),
+            Step::Collect(_) => "collect what a backup needs".to_string(),
         }
     }
 
@@ -229,7 +232,7 @@ impl Step {
             }
             Step::Sysctl { values, .. } => values.values_mut().collect(),
             Step::User { .. } => Vec::new(),
-            Step::Run(run) => {
+            Step::Run(run) | Step::Collect(run) => {
                 let mut all = vec![&mut run.script];
                 all.extend(run.env.values_mut());
                 all.extend(run.unless.as_mut());
@@ -247,7 +250,7 @@ impl Step {
 
     /// Whether the agent can say what it would change without changing it.
     pub fn can_compare(&self) -> bool {
-        !matches!(self, Step::Run(_) | Step::Wait { .. } | Step::Measure(_))
+        !matches!(self, Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_))
     }
 
     /// Same step, same digest.

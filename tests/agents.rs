@@ -238,3 +238,36 @@ fn a_drill_breaks_measures_waits_and_reports_and_breaks_nothing_that_is_broken()
     let report: serde_json::Value = serde_json::from_str(&read(&place.path("report/report.json"))).unwrap();
     assert_eq!(report["not_run"][0], "alpha.power");
 }
+
+#[test]
+fn a_backup_of_the_cluster_brings_each_part_s_files_whole() {
+    let backup = "\n[backup]\non = \"all\"\nrestore = \"by hand\"\nrun = '''\n\
+                  head -c 3000000 /dev/urandom >\"$DIR/random\"\ncp \"$DIR/random\" {{ vars.root }}/same\n'''\n";
+    let place = Place::new(&format!("{SECRET_PART}{backup}"));
+    let _server = place.serve();
+    (1..=3).for_each(|n| drop(place.install(n)));
+    let mut agents: Vec<Process> = (1..=3).map(|n| place.agent(n)).collect();
+    soon("all join", || place.events().matches("agent-joined").count() == 3);
+    let said = place.well(&["backup", "copy", "--cluster"]);
+    assert!(said.contains("backup of alpha from n3"), "{said}");
+    for n in 1..=3 {
+        let archive = place.path(&format!("copy/cluster/n{n}-alpha.tar.gz"));
+        let mode = std::fs::metadata(&archive).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let out =
+            std::process::Command::new("tar").arg("-xzOf").arg(&archive).arg("./random").output().unwrap();
+        assert!(out.stdout == std::fs::read(place.root(n).join("same")).unwrap(), "n{n}'s file came whole");
+        let left: Vec<_> = std::fs::read_dir(place.path(&format!("node{n}/state"))).unwrap().collect();
+        assert!(left.iter().all(|f| !f.as_ref().unwrap().file_name().to_string_lossy().contains("collect")));
+    }
+    assert!(!place.path(".bootstead/collected/1").exists(), "nothing stays behind");
+    // A node that is away: said, and what came is kept.
+    agents.remove(2).kill();
+    let out = place.run(&["backup", "second", "--cluster", "--wait", "5"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        !out.status.success() && said.contains("backup of alpha on n3: it did not answer in time"),
+        "{said}"
+    );
+    assert!(place.path("second/cluster/n1-alpha.tar.gz").exists());
+}

@@ -1,5 +1,6 @@
 //! Owns what each kind of step does on a node, and what it would do.
 
+use super::collect::collect;
 use super::files::{file_difference, folder_is, own, parents, write_file};
 use super::host::Host;
 use super::measure::measure;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 pub struct Done {
     pub changed: bool,
     pub output: String,
+    /// A file for the server; it is removed when the server has it.
+    pub file: Option<std::path::PathBuf>,
 }
 
 impl Done {
@@ -27,7 +30,7 @@ impl Done {
         Done::default()
     }
     fn changed(output: impl Into<String>) -> Done {
-        Done { changed: true, output: output.into() }
+        Done { changed: true, output: output.into(), file: None }
     }
 }
 
@@ -109,10 +112,11 @@ pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> 
             wait(host, check, limit)?;
             Ok(Done::nothing())
         }
+        Step::Collect(run) => collect(host, run, limit),
         Step::Measure(m) => {
             let seen = measure(host, m);
             let output = serde_json::to_string(&seen).map_err(|e| Failed::new(e.to_string()))?;
-            Ok(Done { changed: false, output })
+            Ok(Done { output, ..Done::default() })
         }
     }
 }
@@ -173,7 +177,7 @@ pub fn compare(host: &Host, step: &Step) -> Result<Done, Failed> {
         Step::User { name, .. } => {
             said(host.owner(name, "root").is_err().then(|| format!("there is no account {name}")))
         }
-        Step::Run(_) | Step::Wait { .. } | Step::Measure(_) => Ok(Done::nothing()),
+        Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_) => Ok(Done::nothing()),
     }
 }
 
@@ -358,7 +362,7 @@ fn run_script(host: &Host, r: &Run, limit: Duration) -> Result<Done, Failed> {
         match result {
             Ok(output) => {
                 let changed = r.changed_if.as_ref().is_none_or(|text| output.contains(text.as_str()));
-                return Ok(Done { changed, output });
+                return Ok(Done { changed, output, file: None });
             }
             Err(failed) if tries >= r.retries || Instant::now() + pause >= until => return Err(failed),
             Err(_) => {

@@ -75,6 +75,12 @@ impl Client {
         body: &T,
     ) -> Result<Option<R>, Lost> {
         let bytes = serde_json::to_vec(body).map_err(|e| Lost::Here(e.to_string()))?;
+        let reply = self.send(path, bytes).await?;
+        Ok(serde_json::from_slice(&reply).ok())
+    }
+
+    /// Posts these bytes; returns the reply's.
+    pub async fn send(&mut self, path: &str, bytes: Vec<u8>) -> Result<Bytes, Lost> {
         let server = self.servers.get(self.at).cloned().unwrap_or_default();
         let away = |why: String| Lost::Away(server.clone(), why);
         if self.open.as_ref().is_none_or(SendRequest::is_closed) {
@@ -114,7 +120,7 @@ impl Client {
         };
         let text = || String::from_utf8_lossy(&body[..body.len().min(300)]).trim().to_string();
         match status {
-            StatusCode::OK => Ok(serde_json::from_slice(&body).ok()),
+            StatusCode::OK => Ok(body),
             StatusCode::UNAUTHORIZED => Err(Lost::Unknown),
             s if s.is_client_error() => Err(Lost::Refused(text())),
             _ => Err(Lost::Later(text())),

@@ -42,6 +42,11 @@ impl Memory {
         Ok(Memory { path, kept: Mutex::new(kept) })
     }
 
+    /// The agent's own folder: only root reads what lies there.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner())
     }

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod client;
+pub mod collect;
 pub mod config;
 pub mod files;
 pub mod host;
@@ -69,15 +70,15 @@ async fn work(
     host: Host,
 ) -> Result<(), Problem> {
     let mut client = Client::new(&identity, config.pin, config.servers.clone())?;
-    let (done, mut results) = mpsc::unbounded_channel::<Finished>();
+    let (done, mut results) = mpsc::unbounded_channel::<Ended>();
     let mut running: BTreeSet<String> = BTreeSet::new();
-    let mut unsent: Vec<Finished> = Vec::new();
+    let mut unsent: Vec<Ended> = Vec::new();
     let mut pause = 1;
     let mut complained = String::new();
     loop {
-        while let Ok(finished) = results.try_recv() {
-            running.remove(&key(&finished.id, finished.look));
-            unsent.push(finished);
+        while let Ok(ended) = results.try_recv() {
+            running.remove(&key(&ended.said.id, ended.said.look));
+            unsent.push(ended);
         }
         let turn =
             turn(options, &mut config, &mut client, &memory, &mut running, &mut unsent, &mut results).await;
@@ -120,14 +121,30 @@ async fn turn(
     client: &mut Client,
     memory: &Memory,
     running: &mut BTreeSet<String>,
-    unsent: &mut Vec<Finished>,
-    results: &mut mpsc::UnboundedReceiver<Finished>,
+    unsent: &mut Vec<Ended>,
+    results: &mut mpsc::UnboundedReceiver<Ended>,
 ) -> Result<Vec<Task>, Lost> {
-    while let Some(finished) = unsent.first() {
-        match client.post::<_, ()>(api::REPORT, finished).await {
+    while let Some(ended) = unsent.first_mut() {
+        let sent = match &ended.file {
+            Some(path) => collect::send(client, path, ended.said.look, &ended.said.id).await,
+            None => Ok(()),
+        };
+        let sent = match sent {
+            Err(Lost::Refused(why) | Lost::Here(why)) => {
+                ended.said.failed = Some(why);
+                ended.drop_file();
+                Ok(())
+            }
+            sent => sent,
+        };
+        let sent = match sent {
+            Ok(()) => client.post::<_, ()>(api::REPORT, &ended.said).await.map(drop),
+            Err(lost) => Err(lost),
+        };
+        match sent {
             // A report that the server refuses for good must not stop the others.
-            Ok(_) | Err(Lost::Refused(_)) => {
-                unsent.remove(0);
+            Ok(()) | Err(Lost::Refused(_)) => {
+                unsent.remove(0).drop_file();
             }
             Err(lost) => return Err(join_if(lost, config, client).await),
         }
@@ -140,10 +157,10 @@ async fn turn(
     };
     let reply = tokio::select! {
         reply = client.post::<_, Work>(api::WORK, &asked) => reply,
-        finished = results.recv() => {
-            if let Some(finished) = finished {
-                running.remove(&key(&finished.id, finished.look));
-                unsent.push(finished);
+        ended = results.recv() => {
+            if let Some(ended) = ended {
+                running.remove(&key(&ended.said.id, ended.said.look));
+                unsent.push(ended);
             }
             // The request is dropped with its connection; the next turn reports first.
             client.hang_up();
@@ -189,8 +206,22 @@ fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
+/// A task that ended: what is to be said of it, and a file that the server is to have.
+struct Ended {
+    said: Finished,
+    file: Option<PathBuf>,
+}
+
+impl Ended {
+    fn drop_file(&mut self) {
+        if let Some(path) = self.file.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// Does one task; a step that panics has failed, and the agent goes on.
-fn one(host: &Host, task: Task) -> Finished {
+fn one(host: &Host, task: Task) -> Ended {
     let start = Instant::now();
     let limit = Duration::from_secs(u64::from(task.timeout.max(1)));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match task.mode {
@@ -198,9 +229,9 @@ fn one(host: &Host, task: Task) -> Finished {
         Mode::Compare => apply::compare(host, &task.step),
     }))
     .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));
-    let (failed, changed, output) = match outcome {
-        Ok(done) => (None, done.changed, done.output),
-        Err(failed) => (Some(failed.why), false, failed.output),
+    let (failed, changed, output, file) = match outcome {
+        Ok(done) => (None, done.changed, done.output, done.file),
+        Err(failed) => (Some(failed.why), false, failed.output, None),
     };
     tracing::info!(
         step = task.id,
@@ -211,7 +242,7 @@ fn one(host: &Host, task: Task) -> Finished {
             (None, false) => "nothing to do",
         }
     );
-    Finished {
+    let said = Finished {
         generation: host.memory.generation(),
         id: task.id,
         digest: task.digest,
@@ -221,5 +252,6 @@ fn one(host: &Host, task: Task) -> Finished {
         changed,
         millis: start.elapsed().as_millis() as u64,
         output,
-    }
+    };
+    Ended { said, file }
 }

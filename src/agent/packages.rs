@@ -76,6 +76,7 @@ pub fn install(host: &Host, names: &[String], limit: Duration) -> Result<Done, F
         return Ok(Done {
             changed: true,
             output: "installed together with another step's packages".to_string(),
+            file: None,
         });
     }
     if all.len() > names.len()
@@ -158,7 +159,7 @@ fn apt_install(wanted: &[String], limit: Duration) -> Result<String, Failed> {
 fn verify(host: &Host, names: &[String], output: String) -> Result<Done, Failed> {
     let left = missing(host, names)?;
     if left.is_empty() {
-        return Ok(Done { changed: true, output });
+        return Ok(Done { changed: true, output, file: None });
     }
     Err(Failed { why: format!("{} did not get installed", left.join(", ")), output })
 }

@@ -1,10 +1,14 @@
 //! `bootstead backup`, `restore`, `secrets`: what this appliance must not lose, and its secrets made anew.
 
 use super::load::load;
+use super::station::Station;
+use super::steps::numbered;
 use super::{Globals, say};
+use crate::api::{LookKind, LookWish};
 use crate::disk;
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::secrets;
+use crate::serve::collected;
 use crate::store::sqlite::Sqlite;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +16,12 @@ use std::path::{Path, PathBuf};
 pub struct BackupArgs {
     /// A folder that does not exist yet
     folder: PathBuf,
+    /// Also what the cluster itself must not lose: its databases and queues' definitions, from its nodes
+    #[arg(long)]
+    cluster: bool,
+    /// How long the nodes may take, in seconds
+    #[arg(long, default_value_t = 3600)]
+    wait: u64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,10 +77,39 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
             count += usize::from(copy(&entry.path(), &to.join("plans").join(entry.file_name()))?);
         }
     }
+    if args.cluster {
+        cluster(g, args)?;
+    }
     say(&format!(
         "{count} files in {}: the journal, the secrets, the plans. It opens every node: keep it as safe as the appliance\n",
         to.display()
     ))
+}
+
+/// What the nodes bring, into `FOLDER/cluster`.
+fn cluster(g: &Globals, args: &BackupArgs) -> Result<(), Problems> {
+    let station = Station::find(g)?;
+    let wish = LookWish { kind: LookKind::Backup, part: None, phase: None, node: None, beside: false };
+    let (number, seen) = numbered(&station, &wish, args.wait)?;
+    let mut problems = Problems::default();
+    let to = args.folder.join("cluster");
+    disk::make_folder(&to, 0o700)?;
+    for s in &seen {
+        let why = match &s.found {
+            None => Some("it did not answer in time".to_string()),
+            Some(f) => f.failed.as_ref().map(|why| format!("{why}\n{}", f.output.trim())),
+        };
+        if let Some(why) = why {
+            problems.push(Problem::environment(format!("{} on {}: {why}", s.title, s.node)));
+            continue;
+        }
+        let from = collected::path(&g.state_dir(), number, &s.node, &s.id);
+        let name = from.file_name().map(PathBuf::from).unwrap_or_default();
+        std::fs::copy(&from, to.join(&name)).map_err(|e| Problem::io("copy", &from, &e))?;
+        say(&format!("{} from {}: {}\n", s.title, s.node, to.join(name).display()))?;
+    }
+    let _ = std::fs::remove_dir_all(collected::folder(&g.state_dir(), number));
+    if problems.errors() > 0 { Err(problems) } else { Ok(()) }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<bool, Problem> {

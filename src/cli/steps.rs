@@ -229,12 +229,18 @@ fn outputs(station: &Station<'_>, list: &Listed) -> Result<String, Problem> {
 
 /// Asks for a look and waits for the answers.
 pub fn look(station: &Station<'_>, wish: &LookWish, wait: u64) -> Result<Vec<Seen>, Problem> {
-    let _: serde_json::Value = station.ask(Method::POST, api::LOOK, Some(wish))?;
+    numbered(station, wish, wait).map(|(_, seen)| seen)
+}
+
+/// The same, with the number that the server gave it.
+pub fn numbered(station: &Station<'_>, wish: &LookWish, wait: u64) -> Result<(u64, Vec<Seen>), Problem> {
+    let asked: serde_json::Value = station.ask(Method::POST, api::LOOK, Some(wish))?;
+    let number = asked.get("number").and_then(serde_json::Value::as_u64).unwrap_or_default();
     let until = Instant::now() + Duration::from_secs(wait);
     loop {
         let seen: Vec<Seen> = station.ask::<(), _>(Method::GET, api::LOOKS, None)?;
         if seen.iter().all(|s| s.found.is_some()) || Instant::now() >= until {
-            return Ok(seen);
+            return Ok((number, seen));
         }
         std::thread::sleep(Duration::from_millis(200));
     }

@@ -168,6 +168,15 @@ impl<'a> View<'a> {
         self.first.get(part) == Some(&node.mac())
     }
 
+    /// Whether what is `on` runs on this node.
+    fn meant(&self, on: On, part: &str, node: &Node) -> bool {
+        match on {
+            On::All => true,
+            On::First | On::Once => self.is_first(part, node),
+            On::Rest => !self.is_first(part, node),
+        }
+    }
+
     /// The names that the templates of `part` see on `node`.
     pub fn names(&self, part: &str, node: &Node) -> Result<Names, Problem> {
         let role = self.site.role(node);
@@ -270,15 +279,38 @@ pub fn looks(site: &Site, catalog: &Catalog, work: &Work) -> Result<Vec<Look>, P
         let Some(found) = catalog.parts.get(*part) else { continue };
         for row in &found.verify {
             for node in members {
-                let meant = match row.on {
-                    On::All => true,
-                    On::First | On::Once => view.is_first(part, node),
-                    On::Rest => !view.is_first(part, node),
-                };
-                if meant && let Some(look) = look(&view, part, row, node)? {
+                if view.meant(row.on, part, node)
+                    && let Some(look) = look(&view, part, row, node)?
+                {
                     out.push(look);
                 }
             }
+        }
+    }
+    Ok(out)
+}
+
+/// What a backup of the cluster takes, from which node.
+pub fn backups(site: &Site, catalog: &Catalog, work: &Work) -> Result<Vec<Look>, Problems> {
+    let view = View::new(site, catalog, work)?;
+    let mut out = Vec::new();
+    for (part, members) in &view.members {
+        let Some(backup) = catalog.parts.get(*part).and_then(|p| p.backup.as_ref()) else { continue };
+        for node in members.iter().filter(|n| view.meant(backup.on, part, n)) {
+            let row = Verify {
+                id: "backup".to_string(),
+                title: format!("backup of {part}"),
+                on: backup.on,
+                when: None,
+                run: backup.run.clone(),
+                env: backup.env.clone(),
+                timeout: backup.timeout,
+            };
+            let found = look(&view, part, &row, node)?;
+            out.extend(found.map(|l| match l.step {
+                Step::Run(run) => Look { step: Step::Collect(run), ..l },
+                step => Look { step, ..l },
+            }));
         }
     }
     Ok(out)

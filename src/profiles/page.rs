@@ -110,6 +110,9 @@ pub fn part(part: &Part) -> String {
         "Measured during drills",
         part.probes.iter().map(|p| format!("- `{}.{}`: {}", part.name, p.id, p.title)).collect(),
     );
+    if let Some(backup) = &part.backup {
+        let _ = write!(o, "\n`bootstead backup --cluster` takes it. Bringing it back: {}\n", backup.restore);
+    }
     if part.recover.is_some() {
         let _ = write!(o, "\nWhen all members are down: `bootstead recover {}`.\n", part.name);
     }

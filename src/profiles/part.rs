@@ -46,6 +46,9 @@ pub struct Part {
     pub probes: Vec<ProbeRow>,
     #[serde(default, rename = "drill")]
     pub drills: Vec<Drill>,
+    /// What a backup of the cluster takes of it.
+    #[serde(default)]
+    pub backup: Option<Backup>,
     /// How it is begun anew when all members are down.
     #[serde(default)]
     pub recover: Option<Recover>,
@@ -304,6 +307,31 @@ pub struct Drill {
 
 fn minutes() -> u32 {
     300
+}
+
+/// `[backup]`: what cannot be made anew from the site and its secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    #[serde(default = "first")]
+    pub on: On,
+    /// Writes files into `$DIR`.
+    pub run: String,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Seconds.
+    #[serde(default = "hour")]
+    pub timeout: u32,
+    /// One sentence: how it is brought back.
+    pub restore: String,
+}
+
+fn first() -> On {
+    On::First
+}
+
+fn hour() -> u32 {
+    3600
 }
 
 /// `[recover]`: scripts for a quorum that is wholly down.

@@ -1,6 +1,8 @@
 //! Owns the agents' door: TLS on its own port; join, work, report. Who calls is told by the client's certificate.
 
+use super::collected;
 use super::hub::NotTaken;
+use super::path::Parameters;
 use super::shared::Shared;
 use super::works::Works;
 use crate::api::{self, Finished, Found, Join, LookKind, Mode, Task, Work, WorkAsked};
@@ -24,8 +26,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-/// A report holds at most the output of one step.
+/// A report holds at most the output of one step; the other is a piece of a file.
 const BODY: usize = 256 * 1024;
+const PIECE: usize = api::PIECE_BYTES;
 /// Agents at once.
 const CONNECTIONS: usize = 4096;
 /// Steps that one agent does side by side.
@@ -102,7 +105,8 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
     if head.method != Method::POST {
         return say(StatusCode::METHOD_NOT_ALLOWED, "agents post");
     }
-    let body = match tokio::time::timeout(WITHIN, Limited::new(body, BODY).collect()).await {
+    let most = if head.uri.path() == api::PIECE { PIECE } else { BODY };
+    let body = match tokio::time::timeout(WITHIN, Limited::new(body, most).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         _ => return say(StatusCode::BAD_REQUEST, "the body did not arrive, or is too long"),
     };
@@ -111,7 +115,7 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
             Ok(join_asked) => join(shared, key, join_asked).await,
             Err(refused) => *refused,
         },
-        path @ (api::WORK | api::REPORT) => {
+        path @ (api::WORK | api::REPORT | api::PIECE) => {
             let whose = shared.hub.ledger().work().whose(&key);
             let Some(mac) = whose else {
                 return say(
@@ -119,6 +123,10 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
                     "this agent has not joined, or its node was installed anew",
                 );
             };
+            if path == api::PIECE {
+                let query = Parameters::read(head.uri.query().unwrap_or_default());
+                return piece(shared, mac, query, body).await;
+            }
             if path == api::WORK {
                 match read::<WorkAsked>(&body) {
                     Ok(asked) => work(shared, mac, asked).await,
@@ -249,6 +257,24 @@ fn with_secrets(shared: &Shared, mac: Mac, generation: u32, tasks: Vec<Task>) ->
     json(&Work { generation, tasks: ready, servers: servers(shared) })
 }
 
+/// A piece of what this node was asked to collect.
+async fn piece(shared: &Arc<Shared>, mac: Mac, query: Parameters, body: Bytes) -> Answer {
+    let look = query.number::<u64>("look").unwrap_or(0);
+    let (id, at) = (query.get("id").unwrap_or_default().to_string(), query.number::<u64>("at").unwrap_or(0));
+    let Some(node) = shared.hub.world().site.node_by_mac(mac).map(|n| n.name.clone()) else {
+        return say(StatusCode::NOT_FOUND, "this node is not in the site file any more");
+    };
+    if !shared.works.collects(look, mac, &id) {
+        return say(StatusCode::CONFLICT, "nobody asked this node for such a file (any more)");
+    }
+    let path = collected::path(&shared.state, look, &node, &id);
+    match tokio::task::spawn_blocking(move || collected::append(&path, at, &body)).await {
+        Ok(Ok(())) => say(StatusCode::OK, "thank you"),
+        Ok(Err(problem)) => say(StatusCode::CONFLICT, problem.what),
+        Err(e) => say(StatusCode::SERVICE_UNAVAILABLE, e.to_string()),
+    }
+}
+
 async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
     let world = shared.hub.world();
     let Some(node) = world.site.node_by_mac(mac) else {
@@ -268,7 +294,17 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
     if done.look > 0 {
         let all = all_secrets(shared);
         let output = secrets::redact(&output, &all);
-        let failed = failed.map(|f| secrets::redact(&f, &all));
+        let mut failed = failed.map(|f| secrets::redact(&f, &all));
+        if failed.is_none() && shared.works.collects(done.look, mac, &done.id) {
+            let path = collected::path(&shared.state, done.look, &node.name, &done.id);
+            let said = done.output.clone();
+            let judged = tokio::task::spawn_blocking(move || collected::finish(&path, &said)).await;
+            failed = match judged {
+                Ok(Ok(())) => None,
+                Ok(Err(problem)) => Some(problem.what),
+                Err(e) => Some(e.to_string()),
+            };
+        }
         let found = Found { failed: failed.clone(), changed: done.changed, millis: done.millis, output };
         let kind = shared.works.found(done.look, mac, &node.name, &done.id, found);
         if kind == Some(LookKind::Drift) && (done.changed || failed.is_some()) && planned.is_some() {

@@ -7,6 +7,7 @@ pub mod agent_files;
 pub mod agents;
 pub mod answers;
 pub mod clock;
+pub mod collected;
 pub mod control;
 pub mod dhcp;
 pub mod health;

@@ -10,7 +10,7 @@ use crate::api::{Apply, LookKind, LookWish, Seen, StepWish};
 use crate::base::Mac;
 use crate::cluster::drill::{self, Act, drills};
 use crate::cluster::view::Phase;
-use crate::cluster::{Presence, Status, looks, recovery};
+use crate::cluster::{Presence, Status, backups, looks, recovery};
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
 use crate::steps::Step;
@@ -138,10 +138,14 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
             Ok(wanted) => wanted,
             Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
         },
-        LookKind::Verify => {
+        LookKind::Verify | LookKind::Backup => {
             let world = shared.hub.world();
             let ledger = shared.hub.ledger();
-            match looks(&world.site, &world.catalog, ledger.work()) {
+            let found = match kind {
+                LookKind::Backup => backups(&world.site, &world.catalog, ledger.work()),
+                _ => looks(&world.site, &world.catalog, ledger.work()),
+            };
+            match found {
                 Ok(list) => list
                     .into_iter()
                     .map(|l| pair(l.node, l.mac, l.id, l.title, l.step, l.timeout, false))

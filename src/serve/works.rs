@@ -319,6 +319,13 @@ impl Works {
         given
     }
 
+    /// Whether this look was asked for and brings a file.
+    pub fn collects(&self, number: u64, mac: Mac, id: &str) -> bool {
+        let looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        looks.number == number
+            && looks.open.iter().any(|l| l.mac == mac && l.id == id && matches!(l.step, Step::Collect(_)))
+    }
+
     /// What was found; `None` where nobody asked (any more).
     pub fn found(&self, number: u64, mac: Mac, node: &str, id: &str, found: Found) -> Option<LookKind> {
         let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
