@@ -35,10 +35,10 @@ fn a_node_whose_clock_is_wrong_gets_no_work_and_the_server_says_why() {
     place.well(&["apply", "--yes"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let wrong =
-        async { tokio::time::timeout(Duration::from_secs(4), speak(&place, 1, &token, 3_600_000)).await };
+        async { tokio::time::timeout(Duration::from_secs(4), speak(&place, 1, &token, 3_680_000)).await };
     assert!(runtime.block_on(wrong).is_err(), "it waits for work and gets none");
     let steps = place.well(&["steps", "--node", "n1"]);
-    assert!(steps.contains("the clock of n1, which is 3600 s ahead"), "{steps}");
+    assert!(steps.contains("the clock of n1, which is 36") && steps.contains(" s ahead"), "{steps}");
     let right = runtime.block_on(speak(&place, 1, &token, 0)).unwrap().unwrap();
     assert!(!right.tasks.is_empty(), "with the right time there is work");
 }

@@ -147,9 +147,13 @@ impl Place {
         let ports = self.ports.map(|p| p.to_string());
         let words = ["serve", "--no-dhcp", "--tftp-port", &ports[0], "--syslog-port", &ports[1]];
         let child = self.command(&words).stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        let served = Process(child);
+        let mut served = Process(child);
         let socket = self.path(".bootstead/control.sock");
-        soon("the server answers", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        soon("the server answers", || {
+            let ended = served.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended: {}", read(&self.path("log")));
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
         served
     }
 
@@ -228,9 +232,9 @@ impl Drop for Process {
 }
 
 pub fn soon(what: &str, mut check: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(40);
+    let until = Instant::now() + Duration::from_secs(60);
     while !check() {
-        assert!(Instant::now() < until, "{what}: not within 40 s");
+        assert!(Instant::now() < until, "{what}: not within 60 s");
         std::thread::sleep(Duration::from_millis(30));
     }
 }
