@@ -7,7 +7,7 @@ TARGET := x86_64-unknown-linux-gnu
 BINARY := target/$(TARGET)/release/bootstead
 SETUP := tests/tools/setup.sh
 
-.PHONY: help build test fast-test demo e2e cluster shapes bench fuzz dist lint clean
+.PHONY: help build test fast-test demo e2e cluster cloud shapes bench fuzz dist lint clean
 help: ## list every task
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,11 @@ cluster: ## bare nodes become a control plane with two computes, then it is brok
 	@$(SETUP) build lab cluster
 	@$(MAKE) --no-print-directory build
 	tests/lab/cluster whole
+
+cloud: ## bare nodes become a cloud: an instance boots, has its address and outlives a controller (root, half an hour)
+	@$(SETUP) build lab cluster
+	@$(MAKE) --no-print-directory build
+	tests/lab/cloud
 
 shapes: ## addresses that stand in for each other, etcd, Pacemaker, Ceph's monitors, monitoring (root, a quarter of an hour)
 	@$(SETUP) build lab cluster

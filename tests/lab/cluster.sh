@@ -115,7 +115,7 @@ import json, sys
 phases = {n["name"]: n["phase"] for n in json.load(open(sys.argv[1]))["nodes"]}
 assert set(phases.values()) == {"ready"}, phases
 PY
-  bootstead verify || broken "the cluster is verified"
+  bootstead verify --wait 240 || broken "the cluster is verified"
   ok "verified, $((SECONDS - start)) s after bare nodes"
   while read -r name _; do
     echo "# $name: $(node_memory "$name") MiB, $(node_cpu "$name") s of CPU"

@@ -10,7 +10,7 @@ packages() {
       grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv kmod util-linux debian-archive-keyring tcpdump procps \
       python3-minimal ;;
     cluster) echo systemd-container mmdebstrap apt-utils debian-archive-keyring iproute2 iputils-ping util-linux procps \
-      python3 rsync keepalived haproxy ;;
+      python3 rsync keepalived haproxy busybox cpio ;;
     clients) echo iproute2 udhcpc busybox isc-dhcp-client isc-dhcp-relay dnsmasq-base kea-admin atftp curl nftables \
       xorriso tcpdump procps python3-minimal ;;
     validators) echo python3 python3-venv python3-jsonschema ignition debconf shellcheck xorriso systemd haproxy keepalived \

@@ -176,6 +176,7 @@ PATHS = [
     (r"/(fernet|credential)-keys/\d+$", "key"),
     (r"/\.erlang\.cookie$", "cookie"),
     (r"^/etc/rabbitmq/.*\.conf$", "rabbitmq"),
+    (r"^/usr/lib/python3/.*\.py$", "python"),
     (r"^/etc/libvirt/", "libvirt"),
     (r"^/etc/memcached\.conf$", "memcached"),
 ]
