@@ -84,6 +84,8 @@ pub struct Orders {
     pub erase: Vec<String>,
     /// URL of the root disk image's manifest.
     pub root: String,
+    /// Digest of that manifest, which names the digest of every piece: what the node fetches is what was meant.
+    pub root_sha256: Sha256,
     /// Files to put onto the written root: absolute path → content. Modes are 0644, 0600 below /etc/bootstead
     /// and /root, 0755 where the content begins with `#!`.
     pub files: Vec<OrderFile>,

@@ -4,9 +4,10 @@
 
 mod support;
 
-use bootstead::base::Secret;
+use bootstead::base::{Secret, Sha256};
 use bootstead::boot::{answers, orders};
 use bootstead::disk;
+use bootstead::images::{Piece, Stock, Stocked};
 use bootstead::lifecycle::Lane;
 use bootstead::site::{self, Catalog, Files, Site, Table};
 use std::collections::BTreeSet;
@@ -58,11 +59,24 @@ fn every_file_renders_holds_its_token_and_every_family_and_profile_is_used() {
 #[test]
 fn the_fast_lanes_orders_are_as_they_were() {
     let catalog = catalog();
+    let root = Piece { size: 1, sha256: Sha256::of(b"manifest") };
+    let stock = |image: &str, files: &[&str]| {
+        let files = files.iter().map(|f| (f.to_string(), root.clone())).collect();
+        (image.to_string(), Stocked { files, gaps: Vec::new() })
+    };
     let mut text = String::new();
     for site in sites(&catalog) {
         for node in site.nodes.iter().filter(|n| site.role(n).lane == Lane::Fast) {
-            let orders = orders::orders(&site, &catalog, node, &Secret::new("TOKEN"), 7).unwrap();
-            assert_eq!(orders.arming, 7);
+            let image = &site.role(node).image;
+            let token = Secret::new("TOKEN");
+            let images = [stock("system", &[]), stock(image, &["root.json"])].into();
+            let ready = Stock { images, ..Stock::default() };
+            let orders = orders::orders(&site, &catalog, &ready, node, &token, 7).unwrap();
+            assert_eq!((orders.arming, orders.root_sha256), (7, root.sha256));
+            let images = [stock("system", &[]), stock(image, &["linux"])].into();
+            let bare = Stock { images, ..Stock::default() };
+            let why = orders::orders(&site, &catalog, &bare, node, &token, 7).unwrap_err();
+            assert!(why.what.contains(&format!("bootstead image build {image}")), "{why}");
             let _ = writeln!(text, "#### {} {}\n#### {:?}", orders.node, orders.root, orders.disk);
             for f in orders.files {
                 let _ = writeln!(text, "#### {} {:04o}\n{}", f.path, f.mode, f.content);

@@ -1,7 +1,7 @@
 //! Owns what an installation is made of: its answer files, its kernel, its boot script. Pure.
 
 use super::decide::{SYSTEM_IMAGE, Why};
-use super::orders::orders;
+use super::orders;
 use super::{grub, script};
 use crate::base::{Mac, Secret};
 use crate::kickstart::{self, Answer, Family};
@@ -117,7 +117,7 @@ pub fn all(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> Resul
         .map(|a| Rendered { file: named(&a.suffix), what: a.file, content: a.content })
         .collect();
     if lane == Lane::Fast {
-        let files = orders(site, catalog, node, token, 0)?.files;
+        let files = orders::files(site, catalog, node, token)?;
         out.extend(files.into_iter().map(|f| Rendered {
             file: format!("root{}", f.path),
             what: f.path,

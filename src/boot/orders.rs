@@ -1,8 +1,10 @@
 //! Owns the fast lane's orders: which disk, which root, and the files that make the written root this node. Pure.
 
-use super::decide::ROOT_MANIFEST;
+use super::decide::{ROOT_MANIFEST, ready};
 use crate::api::{OrderFile, Orders};
 use crate::base::Secret;
+use crate::images::Stock;
+use crate::lifecycle::Lane;
 use crate::problem::Problem;
 use crate::site::{Catalog, Node, Site, context, image_of};
 
@@ -11,18 +13,22 @@ const TEMPLATE: &str = "kickstart/fast/orders.j2";
 /// What begins a file in it: `%%file PATH MODE`.
 const MARK: &str = "%%file ";
 
-/// What the fast lane's system is to do for `node`, under this arming.
+/// What the fast lane's system is to do for `node`, under this arming. The prepared root must be in stock: its digest
+/// goes with the orders, so that the node need not believe the manifest that it fetches.
 pub fn orders(
     site: &Site,
     catalog: &Catalog,
+    stock: &Stock,
     node: &Node,
     token: &Secret,
     arming: u32,
 ) -> Result<Orders, Problem> {
     let role = site.role(node);
     let image = image_of(catalog, role)?;
-    let context = context(site, catalog, node, token)?;
-    let bundle = catalog.templates.render(TEMPLATE, &context)?;
+    ready(stock, image, Lane::Fast).map_err(Problem::input)?;
+    let manifest = stock.images.get(&image.name).and_then(|s| s.files.get(ROOT_MANIFEST));
+    let manifest =
+        manifest.ok_or_else(|| Problem::input(format!("image {} has no prepared root", image.name)))?;
     let disk = site
         .disk_rule(node)
         .cloned()
@@ -34,8 +40,15 @@ pub fn orders(
         disk,
         erase: node.erase.clone(),
         root: format!("{}/images/{}/{ROOT_MANIFEST}", site.url(), image.name),
-        files: split(&bundle)?,
+        root_sha256: manifest.sha256,
+        files: files(site, catalog, node, token)?,
     })
+}
+
+/// The files that make the written root this node.
+pub fn files(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> Result<Vec<OrderFile>, Problem> {
+    let context = context(site, catalog, node, token)?;
+    split(&catalog.templates.render(TEMPLATE, &context)?)
 }
 
 /// The rendered template, cut into its files.

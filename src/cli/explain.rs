@@ -160,6 +160,15 @@ fn text(
             let _ = writeln!(out, "words   {}", kernel.cmdline);
             let _ = writeln!(out, "\nIts files: bootstead render {}", node.name);
         }
+        (Orders::LocalDisk, Some(node))
+            if matches!(last.decision.why, decide::Why::AlreadyInstalling { .. }) =>
+        {
+            let name = &node.name;
+            let _ = writeln!(
+                out,
+                "\nIf it was cut off in the middle: bootstead node forget {name}, then bootstead node arm {name}"
+            );
+        }
         _ => {}
     }
     Ok(out)

@@ -26,6 +26,6 @@ impl Renders for Rendering {
         answers::answers(&world.site, &world.catalog, node, token)
     }
     fn orders(&self, world: &World, node: &Node, arming: u32, token: &Secret) -> Result<Orders, Problem> {
-        orders::orders(&world.site, &world.catalog, node, token, arming)
+        orders::orders(&world.site, &world.catalog, &world.stock, node, token, arming)
     }
 }

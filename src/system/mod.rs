@@ -21,6 +21,7 @@ pub mod signs;
 pub mod write;
 
 use crate::api::{Orders, ReportKind, orders_path};
+use crate::base::Sha256;
 use cmdline::Told;
 use host::say;
 use manifest::Manifest;
@@ -176,9 +177,20 @@ fn root(orders: &Orders, reporter: &Reporter) -> Result<(String, Manifest), Stri
     };
     let what = format!("get {path}");
     let bytes = body(&what, patiently(&what, || reporter.client.get(path, 0))?)?;
-    let manifest =
-        Manifest::read(&bytes).map_err(|e| format!("the prepared root's {path} is not usable: {e}"))?;
-    Ok((path.to_string(), manifest))
+    Ok((path.to_string(), meant(orders, path, &bytes)?))
+}
+
+/// The manifest, if it is the one that the orders mean: every digest in it is believed from here on.
+fn meant(orders: &Orders, path: &str, bytes: &[u8]) -> Result<Manifest, String> {
+    let (is, want) = (Sha256::of(bytes), orders.root_sha256);
+    if is != want {
+        return Err(format!(
+            "{path} is not the prepared root of this node's orders (its digest is {is}, not {want}), and nothing was \
+             written; if the root was built anew meanwhile, arm the node again, else look at who is between it and \
+             the server"
+        ));
+    }
+    Manifest::read(bytes).map_err(|e| format!("the prepared root's {path} is not usable: {e}"))
 }
 
 fn fits(disk: &facts::Disk, manifest: &Manifest) -> Result<(), String> {
@@ -223,4 +235,49 @@ fn run_number() -> std::io::Result<String> {
     let mut bytes = [0u8; 16];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_is_not_the_orders_own_is_refused_in_one_sentence() {
+        let piece = manifest::Piece { at: 0, len: 4096, stored: 9, sha256: Sha256::of(b"x") };
+        let good = Manifest {
+            format: manifest::FORMAT,
+            image: "debian12".into(),
+            about: String::new(),
+            built: String::new(),
+            raw_size: manifest::PIECE,
+            stored_size: 9,
+            stored_sha256: Sha256::of(b""),
+            root_partition: 3,
+            pieces: vec![piece],
+        };
+        let bytes = serde_json::to_vec(&good).unwrap();
+        let orders = Orders {
+            node: "n1".into(),
+            role: "base".into(),
+            arming: 1,
+            disk: crate::base::DiskRule::default(),
+            erase: Vec::new(),
+            root: "http://10.0.0.1/images/debian12/root.json".into(),
+            root_sha256: Sha256::of(&bytes),
+            files: Vec::new(),
+        };
+        let path = "/images/debian12/root.json";
+        assert_eq!(meant(&orders, path, &bytes).unwrap(), good);
+        // A manifest that is sound in itself, but names another piece.
+        let mut other = good.clone();
+        other.pieces[0].sha256 = Sha256::of(b"y");
+        let bytes = serde_json::to_vec(&other).unwrap();
+        assert!(Manifest::read(&bytes).is_ok());
+        let why = meant(&orders, path, &bytes).unwrap_err();
+        assert!(why.contains(path) && why.contains("nothing was written") && !why.contains('\n'), "{why}");
+        // Orders that name no digest are none: an older server's cannot be followed.
+        let mut old = serde_json::to_value(&orders).unwrap();
+        old.as_object_mut().unwrap().remove("root_sha256");
+        assert!(serde_json::from_value::<Orders>(old).is_err());
+    }
 }

@@ -237,6 +237,7 @@ impl Renders for Fixed {
             disk: DiskRule::default(),
             erase: Vec::new(),
             root: format!("{}/images/tiny/root.json", world.site.url()),
+            root_sha256: Sha256::of(b"root.json"),
             files: Vec::new(),
         })
     }
