@@ -213,6 +213,9 @@ fn tidy(dir: &Path, ids: &Ids) -> Result<(), Problem> {
     for unit in ["systemd-networkd.service", "systemd-resolved.service", "ssh.service"] {
         enable(dir, "/lib/systemd/system", unit)?;
     }
+    // It looks for LVM snapshots of ext4 to clean up at every boot. There is no LVM here: it only costs time, and fails
+    // where lvm2 comes later without a volume group.
+    mask(dir, "e2scrub_reap.service")?;
     make_folder(&dir.join("boot/efi"))?;
     put(dir, "boot/grub/grub.cfg", 0o644, &ids.fill(include_str!("files/grub.cfg")))?;
     disk_image::copy_grub_modules(dir)
@@ -227,6 +230,15 @@ fn enable(dir: &Path, from: &str, unit: &str) -> Result<(), Problem> {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Problem::io("write", &link, &e)),
         _ => Ok(()),
     }
+}
+
+/// What `systemctl mask` does.
+fn mask(dir: &Path, unit: &str) -> Result<(), Problem> {
+    let folder = dir.join("etc/systemd/system");
+    make_folder(&folder)?;
+    let link = folder.join(unit);
+    let _ = fs::remove_file(&link);
+    symlink("/dev/null", &link).map_err(|e| Problem::io("write", &link, &e))
 }
 
 fn kernel_release(dir: &Path) -> Result<String, Problem> {
@@ -262,6 +274,16 @@ fn ids() -> Result<Ids, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_masked_unit_points_to_nothing_whatever_was_there() {
+        let dir = std::env::temp_dir().join(format!("bootstead-mask-{}", std::process::id()));
+        put(&dir, "etc/systemd/system/x.service", 0o644, "[Unit]\n").unwrap();
+        mask(&dir, "x.service").unwrap();
+        let link = fs::read_link(dir.join("etc/systemd/system/x.service")).unwrap();
+        assert_eq!(link, Path::new("/dev/null"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn this_machines_apt_sources_are_used_if_they_have_the_suite() {

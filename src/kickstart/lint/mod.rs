@@ -111,6 +111,15 @@ pub mod testing {
         rules
     }
 
+    /// Kickstart commands, one per line.
+    pub fn commands(content: &str) -> Vec<kickstart::Command> {
+        let command = |(i, line): (usize, &str)| {
+            let mut words = line.split_whitespace().map(str::to_string);
+            Some(kickstart::Command { line: i + 1, name: words.next()?, words: words.collect() })
+        };
+        content.lines().enumerate().filter_map(command).collect()
+    }
+
     /// A good file has no findings; with `from` replaced by `to` exactly `rule` is among them.
     pub fn plant(check: impl Fn(&str, &mut Found), good: &str, from: &str, to: &str, rule: &str) {
         assert_eq!(rules(&check, good), Vec::<&str>::new(), "the good file");

@@ -74,7 +74,7 @@ fn address(c: &Command, found: &mut Found) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::plant;
+    use super::super::testing::{commands, plant};
     use super::*;
 
     const GOOD: &str = "network --hostname=a.example
@@ -84,15 +84,7 @@ network --device=bond0 --vlanid=101 --interfacename=vlan101 --bootproto=static -
 ";
 
     fn lines(content: &str, found: &mut Found) {
-        let commands: Vec<Command> = content
-            .lines()
-            .enumerate()
-            .filter_map(|(i, l)| {
-                let mut words = l.split_whitespace().map(str::to_string);
-                Some(Command { line: i + 1, name: words.next()?, words: words.collect() })
-            })
-            .collect();
-        check(&commands, found);
+        check(&commands(content), found);
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn guard(commands: &[Command], found: &mut Found) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::plant;
+    use super::super::testing::{commands, plant};
     use super::*;
 
     const GOOD: &str = "ignoredisk --only-use=sda
@@ -138,15 +138,7 @@ logvol /var --vgname=vg --name=var --fstype=xfs --size=4096
 ";
 
     fn lines(content: &str, found: &mut Found) {
-        let commands: Vec<Command> = content
-            .lines()
-            .enumerate()
-            .filter_map(|(i, l)| {
-                let mut words = l.split_whitespace().map(str::to_string);
-                Some(Command { line: i + 1, name: words.next()?, words: words.collect() })
-            })
-            .collect();
-        check(&commands, found);
+        check(&commands(content), found);
     }
 
     #[test]
