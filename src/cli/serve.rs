@@ -12,6 +12,7 @@ use crate::shelf::Shelf;
 use crate::store::sqlite::Sqlite;
 use crate::tls::Identity;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +36,9 @@ pub struct ServeArgs {
     /// Serve no DHCP, whatever the site file says
     #[arg(long)]
     no_dhcp: bool,
+    /// Keep a capture of each machine's DHCP and of its TFTP transfers' beginnings in this folder, FOLDER/MAC.pcap
+    #[arg(long, value_name = "FOLDER")]
+    pcap: Option<PathBuf>,
     /// Log more: -v every request, -vv everything
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -68,6 +72,7 @@ pub fn run(g: &Globals, args: ServeArgs) -> Result<Exit, Problems> {
         tftp_port: args.tftp_port,
         syslog_port: args.syslog_port,
         no_dhcp: args.no_dhcp,
+        pcap: args.pcap,
     };
     let materials =
         Materials { load: read, store, key, identity, renders: Arc::new(Rendering), clock: Clock::system() };

@@ -150,6 +150,13 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Answer>> {
     })
 }
 
+/// Entry point for fuzzing: what an agent posts.
+pub fn whatever_arrives(body: &[u8]) {
+    let _ = read::<Join>(body).map(|j| j.version);
+    let _ = read::<WorkAsked>(body);
+    let _ = read::<Finished>(body);
+}
+
 async fn join(shared: &Arc<Shared>, key: Sha256, asked: Join) -> Answer {
     let world = shared.hub.world();
     let Some(node) = world.site.node_by_mac(asked.mac) else {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 /// How long a client may take for a request's head, or stay silent between two requests.
@@ -37,7 +38,12 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 const LAST: Duration = Duration::from_secs(2);
 
 /// Accepts machines until `stop` says so.
-pub async fn network(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub async fn network(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    bulk: Handle,
+    mut stop: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -60,7 +66,7 @@ pub async fn network(listener: TcpListener, shared: Arc<Shared>, mut stop: watch
         let _ = socket.set_tcp_user_timeout(Some(STALLED));
         let _ = socket.set_keepalive(true);
         let jobs = Jobs::default();
-        let pipe = Pipe::new(stream, jobs.clone());
+        let pipe = Pipe::new(stream, jobs.clone(), bulk.clone());
         let watcher = graceful.watcher();
         let shared = shared.clone();
         tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! Owns the hub: the only writer of the journal and the ledger; everybody else reads the ledger under its lock.
 
+use super::turns::Turns;
 use crate::base::{Mac, Timestamp};
 use crate::boot::Known;
 use crate::images::Stock;
@@ -8,11 +9,11 @@ use crate::problem::Problem;
 use crate::site::{Catalog, Site};
 use crate::store::{Entry, Store};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 /// The running state: site, stock and ledger; shared by all servers of the process.
 pub struct Hub {
-    store: Mutex<Box<dyn Store>>,
+    store: Turns<Box<dyn Store>>,
     ledger: RwLock<Ledger>,
     world: RwLock<Arc<World>>,
     watch: tokio::sync::watch::Sender<u64>,
@@ -65,7 +66,7 @@ impl Hub {
             }
         }
         Ok(Hub {
-            store: Mutex::new(store),
+            store: Turns::new(store),
             ledger: RwLock::new(ledger),
             world: RwLock::new(Arc::new(world)),
             watch: tokio::sync::watch::channel(seq).0,
@@ -97,7 +98,7 @@ impl Hub {
         if events.is_empty() {
             return Ok(Vec::new());
         }
-        let mut store = self.lock();
+        let mut store = self.store.take();
         let mut results = Vec::with_capacity(events.len());
         let mut taken = Vec::with_capacity(events.len());
         {
@@ -154,11 +155,7 @@ impl Hub {
 
     /// Events after number `after`, at most `limit`; of one machine if `mac` is given.
     pub fn events(&self, after: u64, limit: usize, mac: Option<Mac>) -> Result<Vec<Entry>, Problem> {
-        self.lock().read_for(mac, after, limit)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Box<dyn Store>> {
-        self.store.lock().unwrap_or_else(|e| e.into_inner())
+        self.store.take().read_for(mac, after, limit)
     }
 }
 

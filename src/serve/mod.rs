@@ -1,11 +1,13 @@
 //! Sockets in, pure, sockets out. Decisions are made in `boot`, `dhcp` and `lifecycle`; here bytes move.
 //!
-//! `start` binds everything first, all or nothing; then DHCP and TFTP run on threads of their own, and HTTP, syslog
-//! and the control socket on one runtime, so that bulk transfers never delay a DHCP or TFTP answer.
+//! `start` binds everything first, all or nothing; then DHCP and TFTP run on threads of their own, HTTP, syslog and the
+//! control socket on one runtime, and the bulk of HTTP on another, so that it delays no answer of any of them.
 
 pub mod agent_files;
 pub mod agents;
 pub mod answers;
+pub mod bulk;
+pub mod capture;
 pub mod clock;
 pub mod collected;
 pub mod control;
@@ -33,6 +35,7 @@ pub mod syslines;
 pub mod syslog;
 pub mod tally;
 pub mod tftp;
+pub mod turns;
 pub mod watch;
 pub mod works;
 
@@ -68,6 +71,8 @@ pub struct Options {
     pub syslog_port: Option<u16>,
     /// Serve no DHCP, whatever the site file says.
     pub no_dhcp: bool,
+    /// Keep captures of what machines boot with in this folder.
+    pub pcap: Option<PathBuf>,
 }
 
 /// What a server is made of.
@@ -113,6 +118,7 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     recorder: JoinHandle<()>,
     runtime: Option<tokio::runtime::Runtime>,
+    bulk: Option<tokio::runtime::Runtime>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -147,18 +153,26 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         let stopped = stopped.clone();
         threads.push(spawn("dhcp", move || run_dhcp(dhcp, &refuse, stopped))?);
     }
-    let aliases = odd::Aliases::default();
+    if let Some(folder) = &options.pcap {
+        for (link, _) in netlink::served(&shared.hub.world().site)? {
+            let capture = capture::Capture::open(folder, &link)?;
+            let stopped = stopped.clone();
+            threads.push(spawn("pcap", move || capture.run(&stopped))?);
+        }
+    }
+    let side = odd::Side::default();
     if let Some(door) = bound.odd {
-        let (aliases, stopped) = (aliases.clone(), stopped.clone());
+        side.steer(bound.tftp.try_clone().map_err(thread)?);
+        let (side, stopped) = (side.clone(), stopped.clone());
         threads.push(spawn("tftp-odd", move || {
-            if let Err(e) = odd::serve(&door, &aliases, &stopped) {
+            if let Err(e) = odd::serve(&door, &side, &stopped) {
                 tracing::error!("the side door of TFTP ended: {e}");
             }
         })?);
     }
     let limits = Limits::for_mtu(watch::mtu(addresses.tftp.ip()).unwrap_or(1500));
     let (serving, tftp, halted) = (shared.clone(), bound.tftp, stopped.clone());
-    threads.push(spawn("tftp", move || run_tftp(&AsyncTftp, &tftp, limits, &serving, &aliases, &halted))?);
+    threads.push(spawn("tftp", move || run_tftp(&AsyncTftp, &tftp, limits, &serving, &side, &halted))?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
         .max_blocking_threads(16)
@@ -167,6 +181,7 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         .enable_all()
         .build()
         .map_err(thread)?;
+    let bulk = bulk::start().map_err(thread)?;
     let tasks = {
         let _inside = runtime.enter();
         let doors = Doors {
@@ -175,9 +190,10 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
             syslog: (bound.syslog_udp, bound.syslog_tcp),
             control: bound.control,
         };
-        spawn_tasks(&shared, doors, tls, &stopped).map_err(thread)?
+        spawn_tasks(&shared, doors, tls, bulk.handle(), &stopped).map_err(thread)?
     };
-    Ok(Running { shared, addresses, refused, stop, threads, recorder, runtime: Some(runtime), tasks })
+    let (runtime, bulk) = (Some(runtime), Some(bulk));
+    Ok(Running { shared, addresses, refused, stop, threads, recorder, runtime, bulk, tasks })
 }
 
 impl Running {
@@ -192,6 +208,9 @@ impl Running {
                 }
             });
             runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+        if let Some(bulk) = self.bulk.take() {
+            bulk.shutdown_timeout(Duration::from_secs(1));
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -352,10 +371,10 @@ fn run_tftp(
     socket: &UdpSocket,
     limits: Limits,
     shared: &Arc<Shared>,
-    aliases: &odd::Aliases,
+    side: &odd::Side,
     stopped: &signal::Receiver<bool>,
 ) {
-    let files: Arc<dyn tftp::Files> = Arc::new(Lookup::new(shared.clone(), aliases.clone()));
+    let files: Arc<dyn tftp::Files> = Arc::new(Lookup::new(shared.clone(), side.clone()));
     // The engine ends on any error of its socket; it must not stay ended.
     while !*stopped.borrow() {
         let result = socket.try_clone().and_then(|s| engine.serve(s, limits, files.clone(), stopped.clone()));
@@ -381,6 +400,7 @@ fn spawn_tasks(
     shared: &Arc<Shared>,
     doors: Doors,
     tls: Arc<rustls::ServerConfig>,
+    bulk: &tokio::runtime::Handle,
     stopped: &signal::Receiver<bool>,
 ) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
     let Doors { http, agents, syslog, control } = doors;
@@ -393,7 +413,7 @@ fn spawn_tasks(
     let control = tokio::net::UnixListener::from_std(control)?;
     let sink = syslog::Sink::new(shared.clone());
     Ok(vec![
-        tokio::spawn(http::network(http, shared.clone(), stopped.clone())),
+        tokio::spawn(http::network(http, shared.clone(), bulk.clone(), stopped.clone())),
         tokio::spawn(agents::serve(agents, tls, shared.clone(), stopped.clone())),
         tokio::spawn(agents::follow(shared.clone(), stopped.clone())),
         tokio::spawn(http::socket(control, shared.clone(), stopped.clone())),

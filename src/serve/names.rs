@@ -36,10 +36,48 @@ pub fn clean_request(packet: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// A clean read request that asks for blocks of at most `most` bytes; one without a block size has 512 anyway.
+pub fn with_blocks_of(request: &[u8], most: u16) -> Vec<u8> {
+    let mut texts = request.split(|b| *b == 0);
+    let mut out = Vec::with_capacity(request.len());
+    let mut option = None;
+    // The opcode begins with a zero byte, so the first text is empty; the last one is, too.
+    for (i, text) in texts.by_ref().enumerate() {
+        if i > 0 {
+            out.push(0);
+        }
+        match option {
+            Some(true) => {
+                let size = std::str::from_utf8(text).ok().and_then(|t| t.parse::<u64>().ok());
+                let size = size.map_or(u64::from(most), |s| s.min(u64::from(most)));
+                out.extend_from_slice(size.to_string().as_bytes());
+            }
+            _ => out.extend_from_slice(text),
+        }
+        // Texts: empty, name, mode, then options and values in turn.
+        option = (i >= 3 && i % 2 == 1).then(|| text.eq_ignore_ascii_case(b"blksize"));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn blocks_are_made_smaller_and_nothing_else_is_changed() {
+        let request = |options: &[u8]| [b"\0\x01snponly.efi\0octet\0", options].concat();
+        for (asked, gets) in [
+            (&b"tsize\x000\0blksize\x001468\0"[..], &b"tsize\x000\0blksize\x001024\0"[..]),
+            (b"BLKSIZE\x00512\0windowsize\x004\0", b"BLKSIZE\x00512\0windowsize\x004\0"),
+            (b"blksize\0lots\0", b"blksize\x001024\0"),
+            (b"x\0blksize\0", b"x\0blksize\0"),
+            (b"", b""),
+        ] {
+            assert_eq!(with_blocks_of(&request(asked), 1024), request(gets), "{asked:?}");
+        }
+    }
 
     #[test]
     fn one_file_has_many_names() {

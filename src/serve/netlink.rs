@@ -121,6 +121,9 @@ pub enum Hears {
     Arp,
     /// UDP to port 68: what DHCP servers say to clients. The kernel drops everything else.
     DhcpReplies,
+    /// DHCP, and of TFTP requests, option replies, errors, the first block and its acknowledgement; both directions,
+    /// whole Ethernet frames.
+    Boot,
 }
 
 /// Frames on one interface, past the kernel's own IP: to clients that have no address, from no address.
@@ -133,13 +136,22 @@ pub struct Packets {
 impl Packets {
     /// Opens it on the interface `index`. Needs CAP_NET_RAW.
     pub fn open(index: u32, hears: Hears) -> io::Result<Packets> {
-        let ethertype = if hears == Hears::Arp { libc::ETH_P_ARP } else { libc::ETH_P_IP } as u16;
+        let (ethertype, form) = match hears {
+            Hears::Arp => (libc::ETH_P_ARP, Type::DGRAM),
+            Hears::Nothing | Hears::DhcpReplies => (libc::ETH_P_IP, Type::DGRAM),
+            Hears::Boot => (libc::ETH_P_ALL, Type::RAW),
+        };
+        let ethertype = ethertype as u16;
         // Without a protocol until it is bound: nothing from other interfaces can slip in between.
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
+        let socket = Socket::new(Domain::PACKET, form, None)?;
         // A burst of a whole rack's answers.
         socket.set_send_buffer_size(4 << 20)?;
         if hears == Hears::DhcpReplies {
             socket.attach_filter(&to_port_68())?;
+        }
+        if hears == Hears::Boot {
+            socket.attach_filter(&of_booting())?;
+            let _ = socket.set_recv_buffer_size(4 << 20);
         }
         let packets = Packets { socket, index, ethertype };
         let listen = if hears == Hears::Nothing { 0 } else { ethertype };
@@ -198,6 +210,16 @@ impl Packets {
         }
     }
 
+    /// The next whole frame, whoever sent it, ourselves too; `None` when none waits.
+    pub fn frame(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        use nix::sys::socket::{MsgFlags, recv};
+        match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(length) => Ok(Some(length)),
+            Err(nix::errno::Errno::EAGAIN) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn address(&self, mac: Mac, ethertype: u16) -> libc::sockaddr_ll {
         let mut to = [0; 8];
         to[..6].copy_from_slice(&mac.0);
@@ -232,6 +254,43 @@ fn to_port_68() -> [SockFilter; 9] {
         op(ldx | libc::BPF_B | libc::BPF_MSH, 0, 0, 0),
         op(ld | libc::BPF_H | libc::BPF_IND, 0, 0, 2),
         op(jmp | libc::BPF_JEQ | libc::BPF_K, 0, 1, 68),
+        op(ret | libc::BPF_K, 0, 0, u32::MAX),
+        op(ret | libc::BPF_K, 0, 0, 0),
+    ]
+}
+
+/// Classic BPF over an Ethernet frame: what `Hears::Boot` says.
+fn of_booting() -> Vec<SockFilter> {
+    let op = |code: u32, jt: u8, jf: u8, k: u32| SockFilter::new(code as u16, jt, jf, k);
+    let (ld, ldx, jmp, ret) = (libc::BPF_LD, libc::BPF_LDX, libc::BPF_JMP, libc::BPF_RET);
+    let half = |mode: u32, k: u32| op(ld | libc::BPF_H | mode, 0, 0, k);
+    let (abs, ind) = (libc::BPF_ABS, libc::BPF_IND);
+    let equal = |k: u32, jt: u8, jf: u8| op(jmp | libc::BPF_JEQ | libc::BPF_K, jt, jf, k);
+    // Jumps count the instructions that are left out; 21 takes the frame, 22 leaves it.
+    vec![
+        half(abs, 12),
+        equal(0x0800, 0, 20),
+        op(ld | libc::BPF_B | abs, 0, 0, 23),
+        equal(17, 0, 18),
+        half(abs, 20),
+        op(jmp | libc::BPF_JSET | libc::BPF_K, 16, 0, 0x1fff),
+        op(ldx | libc::BPF_B | libc::BPF_MSH, 0, 0, 14),
+        // ports
+        half(ind, 14),
+        equal(67, 12, 0),
+        equal(68, 11, 0),
+        half(ind, 16),
+        equal(67, 9, 0),
+        equal(68, 8, 0),
+        equal(69, 7, 0),
+        // TFTP's opcode: ERROR, OACK; DATA and ACK only of blocks 0 and 1
+        half(ind, 22),
+        equal(5, 5, 0),
+        equal(6, 4, 0),
+        op(jmp | libc::BPF_JGE | libc::BPF_K, 0, 4, 3),
+        op(jmp | libc::BPF_JGT | libc::BPF_K, 3, 0, 4),
+        half(ind, 24),
+        op(jmp | libc::BPF_JGT | libc::BPF_K, 1, 0, 1),
         op(ret | libc::BPF_K, 0, 0, u32::MAX),
         op(ret | libc::BPF_K, 0, 0, 0),
     ]

@@ -70,14 +70,17 @@ fn record_all(hub: &Hub, mut from: mpsc::Receiver<Job>, dropped: &AtomicU64) {
                 if std::mem::take(&mut failing) {
                     tracing::info!("the journal can be written again; serving goes on");
                 }
-                for ((event, done), result) in told.iter().zip(waiting).zip(results) {
-                    match &result {
+                // Machines wait for their answer; the log can wait for them.
+                for (done, result) in waiting.into_iter().zip(&results) {
+                    if let Some(done) = done {
+                        let _ = done.send(result.clone().map_err(NotTaken::Refused));
+                    }
+                }
+                for (event, result) in told.iter().zip(&results) {
+                    match result {
                         Ok(()) => tell(hub, event),
                         Err(why) => tracing::debug!(mac = event.mac.map(tracing::field::display), %why,
                             "not taken: {}", event.what.sentence()),
-                    }
-                    if let Some(done) = done {
-                        let _ = done.send(result.map_err(NotTaken::Refused));
                     }
                 }
             }

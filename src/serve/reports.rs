@@ -165,6 +165,34 @@ fn read(asked: &Asked) -> Result<Reported, String> {
     })
 }
 
+/// Entry point for fuzzing: a request's target in the first line, its body behind it. What comes of it is a line for
+/// people, bounded and printable.
+pub fn whatever_arrives(bytes: &[u8]) {
+    let at = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let (line, rest) = (String::from_utf8_lossy(&bytes[..at]), bytes.get(at + 1..).unwrap_or_default());
+    let (path, query) = line.split_once('?').unwrap_or((&line, ""));
+    let Some(path) = super::path::parts(path) else { return };
+    for method in [Method::GET, Method::POST] {
+        let _ = super::routes::find(super::routes::Door::Network, &method, &path);
+        let asked = Asked {
+            method,
+            path: path.clone(),
+            query: Parameters::read(query),
+            headers: hyper::HeaderMap::new(),
+            from: None,
+            body: rest.to_vec().into(),
+        };
+        let _ = token(&asked);
+        let Ok(reported) = read(&asked) else { continue };
+        for lane in [Lane::Fast, Lane::Installer] {
+            if let Ok(What::Progressed { step, percent, .. }) = fact(reported.clone(), 1, lane) {
+                assert!(step.chars().count() <= STEP + 1 && !step.contains(char::is_control), "{step:?}");
+                assert!(percent.is_none_or(|p| p <= 100));
+            }
+        }
+    }
+}
+
 fn fact(reported: Reported, arming: u32, lane: Lane) -> Result<What, String> {
     let detail = clean(&reported.detail, DETAIL);
     Ok(match reported.event {

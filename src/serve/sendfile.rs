@@ -3,9 +3,10 @@
 //! hyper moves bytes, not files. So the body of a file response is made of slices of one buffer of zeros that
 //! nobody ever reads (its pages never exist), and each slice has a `Job` in the connection's queue. When hyper
 //! hands such a slice down to be written, it is known by its address, and the job's part of the file goes out
-//! instead. A slice without its job, or a job that hyper skipped, ends the connection: better none than wrong
-//! bytes. This costs a third of the processor time of reading into memory (docs: bench/http.sh).
+//! instead, if it is large by the threads of `bulk`. A slice without its job, or a job that hyper skipped, ends the
+//! connection: better none than wrong bytes. This costs a third of the processor time of reading into memory.
 
+use super::bulk::{Moving, Road, SMALL};
 use super::tally::Fetch;
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -18,9 +19,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 
 /// The longest part of a file that is handed to hyper at once, in bytes.
-pub const PART: usize = 8 << 20;
+pub const PART: usize = 32 << 20;
 
 /// Address space without memory: `calloc` of this size maps pages that come to life only when touched.
 fn zeros() -> &'static [u8] {
@@ -46,6 +48,29 @@ pub struct Job {
     fetch: Option<Arc<Fetch>>,
 }
 
+impl Job {
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Sends what the socket takes now; how much that was. Not for nothing: an empty job is no job.
+    pub fn send(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            let mut at = i64::try_from(self.offset).map_err(io::Error::other)?;
+            Ok(nix::sys::sendfile::sendfile64(stream, &*self.file, Some(&mut at), self.left)?)
+        })?;
+        if sent == 0 {
+            return Err(io::Error::other("the file became shorter while it was sent"));
+        }
+        self.offset += sent as u64;
+        self.left -= sent;
+        if let Some(fetch) = &self.fetch {
+            fetch.sent(sent as u64);
+        }
+        Ok(sent)
+    }
+}
+
 /// The parts of files that one connection is about to send, in order.
 #[derive(Clone, Default)]
 pub struct Jobs(Arc<Mutex<VecDeque<Job>>>);
@@ -66,50 +91,52 @@ impl Jobs {
 pub struct Pipe {
     io: TokioIo<TcpStream>,
     jobs: Jobs,
+    road: Road,
+    /// The large part that is on its way.
+    moving: Option<Moving>,
 }
 
 impl Pipe {
-    pub fn new(stream: TcpStream, jobs: Jobs) -> Pipe {
-        Pipe { io: TokioIo::new(stream), jobs }
+    /// `bulk`: the threads that send what is large.
+    pub fn new(stream: TcpStream, jobs: Jobs, bulk: Handle) -> Pipe {
+        Pipe { io: TokioIo::new(stream), jobs, road: Road::new(bulk), moving: None }
     }
 
-    /// Sends what the socket takes of the next job, whose stand-in has `len` bytes left.
+    /// Sends of the next job, whose stand-in has `len` bytes left: a large one whole, a small one as far as the socket
+    /// takes it.
     fn poll_file(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
-        let stream = self.io.inner();
-        let mut jobs = self.jobs.lock();
-        let Some(job) = jobs.front_mut().filter(|job| job.left == len) else {
-            return Poll::Ready(Err(io::Error::other("a file's stand-in came without its part")));
-        };
-        let mut sent = 0;
-        while job.left > 0 {
-            match stream.poll_write_ready(cx) {
-                Poll::Pending if sent > 0 => break,
-                other => ready!(other)?,
+        if self.moving.is_none() {
+            let mut jobs = self.jobs.lock();
+            let Some(job) = jobs.front_mut().filter(|job| job.left == len) else {
+                return Poll::Ready(Err(io::Error::other("a file's stand-in came without its part")));
+            };
+            if len <= SMALL {
+                let sent = ready!(poll_small(self.io.inner(), job, cx))?;
+                if job.left == 0 {
+                    jobs.pop_front();
+                }
+                return Poll::Ready(Ok(sent));
             }
-            let tried = stream.try_io(Interest::WRITABLE, || {
-                let mut at = i64::try_from(job.offset).map_err(io::Error::other)?;
-                Ok(nix::sys::sendfile::sendfile64(stream, &*job.file, Some(&mut at), job.left)?)
-            });
-            match tried {
-                Ok(0) => {
-                    return Poll::Ready(Err(io::Error::other("the file became shorter while it was sent")));
-                }
-                Ok(n) => {
-                    job.offset += n as u64;
-                    job.left -= n;
-                    sent += n;
-                    if let Some(fetch) = &job.fetch {
-                        fetch.sent(n as u64);
-                    }
-                }
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(e) => return Poll::Ready(Err(e)),
+            if let Some(job) = jobs.pop_front() {
+                self.moving = Some(self.road.send(self.io.inner(), job)?);
             }
         }
-        if job.left == 0 {
-            jobs.pop_front();
+        if let Some(moving) = &mut self.moving {
+            let ended = ready!(moving.poll(cx));
+            self.moving = None;
+            ended?;
         }
-        Poll::Ready(Ok(sent))
+        Poll::Ready(Ok(len))
+    }
+}
+
+fn poll_small(stream: &TcpStream, job: &mut Job, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match job.send(stream) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            other => return Poll::Ready(other),
+        }
     }
 }
 

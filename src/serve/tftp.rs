@@ -4,7 +4,7 @@
 //! cannot do by configuration.
 
 use super::names;
-use super::odd::{self, Aliases};
+use super::odd::Side;
 use super::shared::Shared;
 use crate::base::time::{size, span};
 use crate::base::{Mac, Timestamp};
@@ -180,7 +180,7 @@ impl Drop for Reading {
 /// Files of the running server: loaders from the shelf, and the script that finds a machine's own script.
 pub struct Lookup {
     shared: Arc<Shared>,
-    aliases: Aliases,
+    side: Side,
     /// What was told about whom, so that size probes and repeats do not fill the timeline.
     told: Mutex<HashMap<(Mac, String), Timestamp>>,
 }
@@ -189,12 +189,12 @@ pub struct Lookup {
 const QUIET: u64 = 20_000;
 
 impl Lookup {
-    pub fn new(shared: Arc<Shared>, aliases: Aliases) -> Lookup {
-        Lookup { shared, aliases, told: Mutex::default() }
+    pub fn new(shared: Arc<Shared>, side: Side) -> Lookup {
+        Lookup { shared, side, told: Mutex::default() }
     }
 
     fn tell(&self, client: SocketAddr, asked: String, answered: String) {
-        let client = odd::real(&self.aliases, client);
+        let client = self.side.real(client);
         let Some(mac) = self.shared.who(client.ip()) else {
             tracing::info!(%client, "TFTP: {asked} → {answered}");
             return;
@@ -206,6 +206,18 @@ impl Lookup {
             let what = What::Asked { wire: Wire::Tftp, boot: true, asked, answered };
             self.shared.to.note(Event::new(now, mac, what));
         }
+    }
+}
+
+impl Lookup {
+    /// Whether a transfer that ended looks like one whose data packets got lost although the small packets before them
+    /// did not: the first window was sent, again and again, and nothing came back (field-pain #37). A machine that was
+    /// switched off just then looks the same, and loses nothing by it.
+    fn smaller(&self, t: &Ended) -> Option<u16> {
+        const WINDOW: u64 = 16 * 1468;
+        let std::net::IpAddr::V4(client) = self.side.real(t.client).ip() else { return None };
+        let still = t.sent > 0 && t.sent <= WINDOW && t.took >= Duration::from_secs(3);
+        if still { self.side.doubt(client) } else { None }
     }
 }
 
@@ -234,6 +246,13 @@ impl Files for Lookup {
         let took = span((t.took.as_millis() as u64).max(1));
         if t.sent == t.size {
             self.tell(t.client, format!("TFTP: {}", t.name), format!("{} in {took}", size(t.size)));
+        } else if let Some(block) = self.smaller(&t) {
+            let answered = format!(
+                "stood still after {}: large packets may not reach it (MTU); the next try gets blocks of {block}",
+                size(t.sent)
+            );
+            // A text of its own: the next doubt is told although the first one was just now.
+            self.tell(t.client, format!("TFTP: {} in blocks over {block}", t.name), answered);
         } else if t.sent <= 1468 {
             // UEFI asks for the size, aborts on purpose and asks again (field-pain #35): no failure.
             tracing::debug!(client = %t.client, "TFTP: {} was asked for its size only", t.name);

@@ -319,6 +319,7 @@ impl Lab {
             tftp_port: Some(0),
             syslog_port: Some(free_port()),
             no_dhcp: true,
+            pcap: None,
         };
         let renders = Arc::new(Fixed(AtomicUsize::new(0)));
         self.running = Some(start(
