@@ -53,8 +53,8 @@ bench: ## beside Kea, dnsmasq, tftpd-hpa and nginx, in one run, as ratios (root)
 	@$(MAKE) --no-print-directory build
 	tests/bench/run
 
-fuzz: ## long fuzzing of every reader of foreign bytes (cargo-fuzz, nightly toolchain)
-	@$(SETUP) build
+fuzz: ## long fuzzing of every reader of foreign bytes (libFuzzer, ten minutes each; SECONDS_EACH=N)
+	@$(SETUP) build fuzz
 	tests/tools/fuzz.sh
 
 dist: ## the release: static binary with its digest, completions, man pages, licence notes

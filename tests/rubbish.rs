@@ -7,6 +7,10 @@
 
 #[path = "rubbish/readers.rs"]
 mod readers;
+// Makes small images for the ISO reader's own tests, and seeds for these.
+use bootstead::images::iso::SECTOR;
+#[path = "../src/images/iso/writer.rs"]
+mod writer;
 
 use readers::READERS;
 use std::path::Path;
@@ -92,8 +96,65 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
             all
         }
         "header" => files("kickstart", &[".j2"]),
+        "door" => [
+            &b"/v1/nodes/02-00-00-00-00-01/report?event=progress&step=a+b&percent=12%25&token=t\n"[..],
+            b"/v1/nodes/02-00-00-00-00-01/report\n{\"event\":\"failed\",\"detail\":\"a\\u001b[2J\",\"token\":\"t\"}",
+            b"/v1/nodes/02-00-00-00-00-01/report?x\nevent=begin&run=r1&token=t",
+            b"/images/el9/Packages/../%2e%2e/libstdc%2B%2B.rpm\n",
+            br#"{"mac":"02:00:00:00:00:01","token":"t","version":"0.1.0"}"#,
+            br#"{"clock":1700000000000,"generation":3,"running":["galera.join"],"version":"0.1.0"}"#,
+            br#"{"generation":3,"id":"galera.join","digest":"00","mode":"apply","failed":null,"changed":true,"millis":7,"output":"x"}"#,
+            b"<13>Nov 20 15:04:05 host anaconda: Installing kernel.x86_64 (12/340)",
+            b"<30>main-menu[231]: INFO: Menu item 'partman-base' selected",
+            b"warming up\nrunning 6b1ee6c4-0000-0000-0000-000000000001 889 0\n",
+            b"console=ttyS0 bootstead.server=http://10.0.0.1 bootstead.mac=02:00:00:00:00:01 bootstead.token=t bootstead.ip=10.0.0.2/24",
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec(),
+        "part" => files("profiles/parts", &["part.toml"]),
+        "plan" => vec![own_plan()],
+        "iso" => vec![
+            writer::write(&[
+                (".treeinfo", writer::Entry::File(b"[general]\nfamily = x\n".to_vec())),
+                ("images/pxeboot/vmlinuz", writer::Entry::File(vec![7; 5000])),
+                ("big", writer::Entry::Pieces(vec![vec![1; 2048], vec![2; 100]])),
+                ("dists/stable", writer::Entry::Link("trixie".into())),
+            ]),
+            writer::write(&[("a", writer::Entry::File(Vec::new()))]),
+        ],
+        "disk" => disks(),
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// A small plan with a step of each part of the laboratory's cluster.
+fn own_plan() -> Vec<u8> {
+    use bootstead::site::{Catalog, Files, check};
+    let catalog = Catalog::read(&bootstead::tree::Tree::embedded()).unwrap();
+    let text = include_str!("lab/cluster.site.toml");
+    let (site, _) = check(&Files::only("site.toml", text), &catalog);
+    let work = bootstead::lifecycle::Work::default();
+    let mut plan = bootstead::cluster::plan(&site.unwrap(), &catalog, &work, &Default::default()).unwrap();
+    plan.steps.truncate(60);
+    serde_json::to_vec(&plan).unwrap()
+}
+
+/// The first bytes of disks in use: a partition table with LVM, a file system, boot code alone, ours in mid-write.
+fn disks() -> Vec<Vec<u8>> {
+    let blank = || vec![0u8; 600 * 1024];
+    let put = |at: usize, bytes: &[u8]| {
+        let mut disk = blank();
+        disk[at..at + bytes.len()].copy_from_slice(bytes);
+        disk
+    };
+    let mut lvm = put(1024 * 1024 / 2 + 512, b"LABELONE");
+    lvm[510..512].copy_from_slice(&[0x55, 0xaa]);
+    lvm[446..462].copy_from_slice(&[0, 0, 0, 0, 0x8e, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0]);
+    let mut gpt = put(512, b"EFI PART\0\0\x01\0\x5c\0\0\0");
+    gpt[510..512].copy_from_slice(&[0x55, 0xaa]);
+    gpt[450] = 0xee;
+    let ours = put(bootstead::system::signs::MARKER_AT as usize, bootstead::system::signs::MARKER);
+    vec![lvm, gpt, put(1080, &[0x53, 0xef]), put(510, &[0x55, 0xaa]), ours]
 }
 
 /// One to eight damages of the kinds that fuzzers know to find things.
@@ -148,9 +209,17 @@ fn rounds(reader: &str) -> usize {
     more * match reader {
         "packet" => 20_000,
         "tftp_name" => 50_000,
+        "door" => 20_000,
         "site" | "table" => 1500,
+        "plan" | "iso" | "disk" => 1000,
+        // These read the whole tree anew.
         _ => 200,
     }
+}
+
+/// Zero, unless another run is wanted: then not the same inputs again.
+fn other_numbers() -> u64 {
+    std::env::var("BOOTSTEAD_RUBBISH_SEED").ok().and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 #[test]
@@ -158,7 +227,7 @@ fn nothing_that_arrives_panics() {
     for (name, reader) in READERS {
         let seeds = seeds(name);
         assert!(!seeds.is_empty(), "no seeds for {name}");
-        let mut n = Numbers(0x0b00_75ea_d000_0001 ^ name.len() as u64);
+        let mut n = Numbers(0x0b00_75ea_d000_0001 ^ name.len() as u64 ^ other_numbers() << 8);
         for seed in &seeds {
             reader(seed);
         }
@@ -171,6 +240,21 @@ fn nothing_that_arrives_panics() {
                 std::fs::write(&path, shown).unwrap();
                 panic!("{name} panicked in round {round}; the bytes are in {}", path.display());
             }
+        }
+    }
+}
+
+/// Where BOOTSTEAD_SEEDS names a folder, the seeds are written there: the fuzzers begin with them.
+#[test]
+fn the_seeds_for_the_fuzzers() {
+    let folder = std::env::var_os("BOOTSTEAD_SEEDS").map(std::path::PathBuf::from);
+    for (name, _) in READERS {
+        let seeds = seeds(name);
+        assert!(seeds.iter().any(|s| !s.is_empty()), "no seed for {name}");
+        let Some(folder) = folder.as_ref().map(|f| f.join(name)) else { continue };
+        std::fs::create_dir_all(&folder).unwrap();
+        for (i, seed) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{i:03}")), seed).unwrap();
         }
     }
 }

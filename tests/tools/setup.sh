@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Owns what has to be installed before a make target can run: Debian packages by group, and the Rust toolchain.
-# Usage: setup.sh GROUP...   groups: build lab cluster clients validators bench
+# Usage: setup.sh GROUP...   groups: build lab cluster clients validators fuzz bench
 set -euo pipefail
 
 packages() {
@@ -15,7 +15,8 @@ packages() {
       xorriso tcpdump procps python3-minimal ;;
     validators) echo python3 python3-venv python3-jsonschema ignition debconf shellcheck xorriso systemd haproxy keepalived \
       mariadb-server-core apache2-bin libapache2-mod-wsgi-py3 ;;
-    bench) echo iproute2 dnsmasq-base kea-dhcp4-server kea-admin tftpd-hpa nginx-light wrk procps ansible-core ;;
+    fuzz) echo g++ ;;
+    bench) echo iproute2 dnsmasq-base kea-dhcp4-server kea-admin tftpd-hpa nginx-light wrk tcpdump procps ansible-core ;;
     *) echo "setup.sh: unknown group $1" >&2; exit 2 ;;
   esac
 }
