@@ -3,7 +3,8 @@
 #
 #   scene NAME            work folder .work/NAME with tests/lab/NAME.site.toml as its site; images are kept between runs
 #   bootstead ...         the program, for that site
-#   scene_serve           the lab's network and the server on it
+#   scene_serve           the lab's network and the server on it;   scene_kill: kill -9 of it;   scene_server: again
+#   scene_events NODE WHAT   how many facts of this kind (`answers-served`) the node's timeline has
 #   scene_phase NODE      the node's phase (`installed` means: with both proofs);   scene_is NODE PHASE
 #   scene_fail TEXT NODE...   says what went wrong, keeps each node's timeline beside its console and packets, exits 1
 
@@ -31,10 +32,22 @@ bootstead() { "$binary" --site "$work/site/site.toml" "${scene_tree[@]}" "$@"; }
 
 scene_serve() {
   lab_up "bs-$scene_name" 10.77.0.1/24
-  in_lab "$binary" --site "$work/site/site.toml" "${scene_tree[@]}" serve >"$work/serve.log" 2>&1 &
+  : >"$work/serve.log"
+  scene_server
+}
+
+scene_server() {
+  # What a killed server left behind is no sign of a new one.
+  rm -f "$work/site/.bootstead/control.sock"
+  in_lab "$binary" --site "$work/site/site.toml" "${scene_tree[@]}" serve >>"$work/serve.log" 2>&1 &
   server=$!
   wait_for 20 "the server answers" test -S "$work/site/.bootstead/control.sock" >/dev/null ||
     { cat "$work/serve.log" >&2; exit 1; }
+}
+
+scene_kill() {
+  kill -9 "$server"
+  wait "$server" 2>/dev/null || true
 }
 
 scene_stop() {
@@ -50,6 +63,7 @@ for n in json.load(sys.stdin)['nodes']:
         $2"
 }
 scene_phase() { scene_query "$1" "print(n['phase'])"; }
+scene_events() { bootstead events --node "$1" --json | grep -c "\"$2\"" || true; }
 scene_is() { [ "$(scene_phase "$1")" = "$2" ]; }
 
 scene_fail() {
