@@ -1,15 +1,17 @@
-# Owns what the TFTP and HTTP benches share: two namespaces and a cable, a site with one image, the generator.
-# Sourced after `work`, `ns_s`, `ns_c` are set; leaves `binary`, `fetch`, `measure` and the function `play`.
+# Owns what the benches share: two namespaces and a cable (each end is named as its namespace), a control group for each,
+# a site with one image, the generator. Sourced after `work`, `ns_s`, `ns_c` are set; leaves `binary`, the generator
+# `fetch` (or the one that `generator` names), and the functions `inside`, `play`, `ours`, `table`.
 target=target/x86_64-unknown-linux-gnu/release
-# BOOTSTEAD and FETCH name other builds of the two programs.
+# BOOTSTEAD and GENERATOR name other builds of the two programs.
 binary=${BOOTSTEAD:-$PWD/$target/bootstead}
 rm -rf "$work"
 mkdir -p "$work/site/.bootstead/images" "$work/tree/images" "$work/www"
-if [ -z "${FETCH:-}" ]; then
-  cargo build --quiet --locked --release --bench fetch --target x86_64-unknown-linux-gnu
-  FETCH=$(find $target/deps -name 'fetch-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
+if [ -z "${GENERATOR:-}" ]; then
+  generator=${generator:-fetch}
+  cargo build --quiet --locked --release --bench $generator --target x86_64-unknown-linux-gnu
+  GENERATOR=$(find $target/deps -name "$generator-*" -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 fi
-fetch=$FETCH
+fetch=$GENERATOR
 
 finish() {
   local ns pid
@@ -60,24 +62,8 @@ used() { # processor microseconds of the servers so far
     awk '/^usage_usec/ { print $2 }' "/sys/fs/cgroup/$ns_s/cpu.stat"; fi
 }
 
-# shelve FOLDER NAME SOURCE...: puts files onto Bootstead's shelf, as published ones.
-shelve() {
-  python3 - "$work/site/.bootstead/images" "$@" <<'EOP'
-import hashlib, json, os, sys
-shelf, folder, *files = sys.argv[1:]
-os.makedirs(f"{shelf}/{folder}")
-manifest = {"format": 1, "origin": {"made by": "bench"}, "files": {}, "stored": {}}
-for source in files:
-    name = os.path.basename(source)
-    to = f"{shelf}/{folder}/{name}"
-    os.link(source, to)
-    digest = hashlib.sha256(open(to, "rb").read()).hexdigest()
-    info = os.stat(to)
-    manifest["stored"][name] = {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": digest}
-    manifest["files"][name] = {"size": info.st_size, "sha256": digest, "at": name}
-json.dump(manifest, open(f"{shelf}/{folder}/manifest.json", "w"))
-EOP
-}
+# shelve FOLDER FILE...: puts files onto Bootstead's shelf.
+shelve() { python3 tests/tools/shelve.py "$work/site/.bootstead/images" "$@"; }
 
 cat >"$work/site/site.toml" <<'EOT'
 [site]
@@ -130,6 +116,9 @@ ours() { # starts Bootstead; its pid in `pid`
   rm -rf "$work/site/.bootstead/"{journal*,lock,control.sock}
   inside "$ns_s" "$binary" --site "$work/site/site.toml" --tree "$work/tree" serve --no-dhcp >"$work/serve.log" 2>&1 &
   pid=$!
+  answering
+}
+answering() { # waits until the server with `pid` answers
   until [ -S "$work/site/.bootstead/control.sock" ]; do sleep 0.02; kill -0 $pid || { cat "$work/serve.log" >&2; exit 1; }; done
 }
 

@@ -1,47 +1,27 @@
 #!/usr/bin/env bash
 # Owns the whole-boot bench: 512 simulated nodes boot at once, against Bootstead and against dnsmasq + nginx, in the
-# same network and the same run; prints what the nodes felt and the ratios.
+# same network and the same run; prints what the nodes felt, what the servers took (as seen on their cable) and the
+# ratios. "Failed" nodes are those that did not get everything; "retransmits" those of DHCP and TFTP.
 # Usage: storm.sh [NODES] [ROUNDS]       needs root and `make build`; KERNEL_MIB and INITRD_MIB set the sizes (10, 60)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 nodes=${1:-512} rounds=${2:-2}
-binary=$PWD/target/x86_64-unknown-linux-gnu/release/bootstead
-work=$PWD/.work/storm
-ns_s=bs-storm-s ns_c=bs-storm-c
-rm -rf "$work"
-mkdir -p "$work/site/.bootstead/images" "$work/www/scripts" "$work/www/ks" "$work/tftp"
-cargo static --quiet --bench storm
-storm=$(find target/x86_64-unknown-linux-gnu/release/deps -name 'storm-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
-
-finish() {
-  local ns pid
-  for ns in $ns_s $ns_c; do
-    for pid in $(ip netns pids $ns 2>/dev/null); do kill "$pid" 2>/dev/null || true; done
-  done
-  sleep 0.5
-  ip netns del $ns_s 2>/dev/null || true
-  ip netns del $ns_c 2>/dev/null || true
-}
-trap finish EXIT
-finish
-ip netns add $ns_s
-ip netns add $ns_c
-ip link add storm-s netns $ns_s type veth peer name storm-c netns $ns_c
-for pair in "$ns_s storm-s 10.79.0.1" "$ns_c storm-c 10.79.0.2"; do
-  read -r ns dev address <<<"$pair"
-  ip -n $ns link set lo up
-  ip -n $ns address add "$address/16" dev "$dev"
-  ip -n $ns link set "$dev" up
-done
+work=$PWD/.work/storm ns_s=bs-storm-s ns_c=bs-storm-c generator=storm
+. tests/bench/net.sh
+storm=$GENERATOR
+mkdir -p "$work/www/scripts" "$work/www/ks" "$work/tftp"
 
 # The bits: a kernel, an initrd, a loader of 108 KiB (undionly.kpxe's size). Random, so that nothing compresses.
 head -c $((${KERNEL_MIB:-10} << 20)) /dev/urandom >"$work/www/vmlinuz"
 head -c $((${INITRD_MIB:-60} << 20)) /dev/urandom >"$work/www/initrd.img"
 head -c 108847 /dev/urandom >"$work/tftp/undionly.kpxe"
+chmod -R a+rX "$work/www" "$work/tftp"
+shelve storm "$work/www/vmlinuz" "$work/www/initrd.img"
+shelve loaders "$work/tftp/undionly.kpxe"
 
 # Bootstead's site: the nodes by MAC, the image on its shelf, all armed.
 python3 - "$work" "$nodes" <<'EOP'
-import hashlib, json, os, sys
+import sys
 work, nodes = sys.argv[1], int(sys.argv[2])
 site = f"{work}/site"
 with open(f"{site}/site.toml", "w") as f:
@@ -62,33 +42,25 @@ with open(f"{site}/nodes.csv", "w") as f:
                     f"{hyphens}.ks ip=dhcp\ninitrd http://10.79.0.1/initrd.img\nboot\n")
         with open(f"{work}/www/ks/{hyphens}.ks", "w") as s:
             s.write("# kickstart\n" + "x" * 6000 + "\n")
-os.makedirs(f"{work}/tree/images")
 with open(f"{work}/tree/images/storm.toml", "w") as f:
     f.write('summary = "bench"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "vmlinuz"\n'
             'initrd = ["initrd.img"]\ntree = "tree"\n')
-shelf = f"{site}/.bootstead/images"
-for folder, files in (("storm", {"vmlinuz": f"{work}/www/vmlinuz", "initrd.img": f"{work}/www/initrd.img"}),
-                      ("loaders", {"undionly.kpxe": f"{work}/tftp/undionly.kpxe"})):
-    os.makedirs(f"{shelf}/{folder}")
-    manifest = {"format": 1, "origin": {"made by": "bench"}, "files": {}, "stored": {}}
-    for name, source in files.items():
-        to = f"{shelf}/{folder}/{name}"
-        os.link(source, to)
-        digest = hashlib.sha256(open(to, "rb").read()).hexdigest()
-        info = os.stat(to)
-        manifest["stored"][name] = {"size": info.st_size, "mtime_ns": info.st_mtime_ns, "sha256": digest}
-        manifest["files"][name] = {"size": info.st_size, "sha256": digest, "at": name}
-    with open(f"{shelf}/{folder}/manifest.json", "w") as f:
-        json.dump(manifest, f)
 EOP
+rm "$work/tree/images/bench.toml"
 
-play() { # prints the generator's line and the server's cost; pids of the servers as arguments
-  exec 7> >(python3 tests/bench/measure.py "$@" >"$work/cost")
-  local measure=$!
-  ip netns exec $ns_c "$storm" --server 10.79.0.1 --me 10.79.0.2 --nodes "$nodes" --timeout 180 >"$work/felt" || true
-  exec 7>&-
-  wait $measure || true
-  echo "$(cat "$work/felt") $(cat "$work/cost")"
+boot() { # WHO PIDS...: prints what the nodes felt, the servers' cost, and how long requests lay on the cable
+  # DHCP, and the TCP packets that begin a request or an answer.
+  local word='tcp[((tcp[12] & 0xf0) >> 2):4]'
+  ip netns exec $ns_s tcpdump -i $ns_s -s 1500 -U -w "$work/$1.pcap" \
+    "udp port 67 or (tcp port 80 and ($word = 0x47455420 or $word = 0x48545450))" 2>/dev/null &
+  local dump=$!
+  sleep 0.5
+  local said
+  # The generator fails if a node did; how many is in its line.
+  said=$(play "$@" -- bash -c "$storm --server 10.79.0.1 --me 10.79.0.2 --nodes $nodes --timeout 180 || true")
+  kill $dump
+  wait $dump 2>/dev/null || true
+  echo "$said $(python3 tests/bench/latency.py "$work/$1.pcap")"
 }
 
 ours() {
@@ -96,11 +68,12 @@ ours() {
   local b=("$binary" --site "$work/site/site.toml" --tree "$work/tree")
   "${b[@]}" check >/dev/null
   "${b[@]}" node arm --all --yes "$nodes" >/dev/null
-  ip netns exec $ns_s "${b[@]}" serve >"$work/serve.log" 2>&1 &
-  local pid=$! t=$EPOCHREALTIME
-  until [ -S "$work/site/.bootstead/control.sock" ]; do sleep 0.02; kill -0 $pid || { cat "$work/serve.log" >&2; exit 1; }; done
-  sleep 7
-  play $pid
+  inside $ns_s "${b[@]}" serve >"$work/serve.log" 2>&1 &
+  pid=$!
+  answering
+  # It looks for other DHCP servers first.
+  for _ in $(seq 150); do grep -q "DHCP: full on" "$work/serve.log" && break; sleep 0.1; done
+  boot bootstead $pid
   kill -TERM $pid
   wait $pid || true
 }
@@ -108,15 +81,17 @@ ours() {
 peers() {
   cat >"$work/nginx.conf" <<EON
 worker_processes 2;
+worker_rlimit_nofile 8192;
 pid $work/nginx.pid;
 error_log $work/nginx.log;
+user root;
 events { worker_connections 4096; }
 http { access_log off; sendfile on; sendfile_max_chunk 0; tcp_nopush on; default_type application/octet-stream;
   server { listen 10.79.0.1:80 backlog=4096; root $work/www; } }
 EON
-  ip netns exec $ns_s nginx -c "$work/nginx.conf" -g 'daemon off;' &
+  inside $ns_s nginx -c "$work/nginx.conf" -g 'daemon off;' &
   local nginx=$!
-  ip netns exec $ns_s dnsmasq --no-daemon --conf-file=/dev/null --port=0 --no-ping --interface=storm-s --bind-interfaces \
+  inside $ns_s dnsmasq --no-daemon --conf-file=/dev/null --port=0 --no-ping --interface=$ns_s --bind-interfaces \
     --dhcp-range=10.79.16.1,10.79.47.254,255.255.0.0,1h --dhcp-leasefile="$work/dnsmasq.leases" --log-facility=/dev/null \
     --dhcp-lease-max=4096 --dhcp-userclass=set:ipxe,iPXE --dhcp-boot=undionly.kpxe \
     --dhcp-boot='tag:ipxe,http://10.79.0.1/scripts/${netX/mac:hexhyp}.ipxe' \
@@ -124,29 +99,32 @@ EON
   local dnsmasq=$!
   sleep 1
   rm -f "$work/dnsmasq.leases"
-  play $nginx $dnsmasq
+  boot dnsmasq+nginx $nginx $dnsmasq
   kill $nginx $dnsmasq
   wait $nginx $dnsmasq 2>/dev/null || true
 }
 
 for r in $(seq "$rounds"); do
-  echo "round $r bootstead     $(ours)"
-  echo "round $r dnsmasq+nginx $(peers)"
+  echo "round $r $(ours)"
+  echo "round $r $(peers)"
 done | tee "$work/rounds"
 python3 - "$work/rounds" "$nodes" <<'EOP'
 import re, statistics, sys
 rows = {}
 for line in open(sys.argv[1]):
     who = line.split()[2]
+    # The control group's figure comes last and counts: it has the time of children that ended.
     rows.setdefault(who, []).append({k: float(v) for k, v in re.findall(r"(\w+)=([0-9.]+)", line)})
 mean = {w: {k: statistics.median(r.get(k, 0) for r in rs) for k in rs[0]} for w, rs in rows.items()}
 a, b = mean["bootstead"], mean["dnsmasq+nginx"]
 nodes = int(sys.argv[2])
 print(f"whole boot, {nodes} nodes, median of {len(rows['bootstead'])} rounds (ratio to dnsmasq + nginx)")
 for key, name in (("seconds", "time, s"), ("cpu_s", "CPU, s"), ("peak_mb", "peak memory, MB"), ("idle_mb", "idle memory, MB"),
-                  ("dhcp_p99_ms", "DHCP p99, ms"), ("script_p99_ms", "script p99, ms"), ("retransmits", "retransmits"), ("failed", "failed nodes")):
-    ratio = f"{a[key] / b[key]:.2f}" if b[key] else "-"
-    print(f"  {name:18} bootstead {a[key]:10.2f}   dnsmasq+nginx {b[key]:10.2f}   ratio {ratio}")
+                  ("dhcp_p99_ms", "DHCP felt p99, ms"), ("script_p99_ms", "script felt p99, ms"),
+                  ("at_dhcp_p99_ms", "DHCP served p99, ms"), ("at_script_p99_ms", "script served p99, ms"),
+                  ("retransmits", "retransmits"), ("failed", "failed nodes")):
+    ratio = f"{a[key] / b[key]:.2f}" if b.get(key) else "-"
+    print(f"  {name:22} bootstead {a.get(key, 0):10.2f}   dnsmasq+nginx {b.get(key, 0):10.2f}   ratio {ratio}")
 if b["failed"]:
     print(f"  the peer failed {b['failed']:.0f} nodes: its time and CPU are for less work")
 lost = sum(r.get("failed", nodes) for r in rows["bootstead"])
