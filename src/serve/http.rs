@@ -116,6 +116,8 @@ async fn connection<I>(
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // A client that has said all it wants (`nc -N`) still gets all its answers.
+        .half_close(true)
         .header_read_timeout(HEAD)
         .max_buf_size(64 * 1024)
         .max_headers(64)
