@@ -22,8 +22,8 @@ pub struct Side(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Our stand-in address → the client that it stands for.
-    aliases: Mutex<HashMap<SocketAddr, SocketAddr>>,
+    /// Our stand-in address → the client that it stands for, and when that ended: the engine tells of it later still.
+    aliases: Mutex<HashMap<SocketAddr, (SocketAddr, Option<Instant>)>>,
     /// Clients whose large packets seem to get lost: the largest block for them, and since when.
     doubts: Mutex<HashMap<Ipv4Addr, (u16, Instant)>>,
     /// The engine's socket, by which the filter is set.
@@ -45,7 +45,7 @@ impl Side {
 
     /// The client behind an address that the engine saw.
     pub fn real(&self, seen: SocketAddr) -> SocketAddr {
-        lock(&self.0.aliases).get(&seen).copied().unwrap_or(seen)
+        lock(&self.0.aliases).get(&seen).map_or(seen, |(client, _)| *client)
     }
 
     /// A transfer to `client` stood still at its first packets: its next one is tried with smaller blocks, of the size
@@ -80,6 +80,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const MOST: usize = 64;
 /// How long a transfer may be silent.
 const SILENCE: Duration = Duration::from_secs(6);
+/// How long a stand-in is known after its transfer: the engine goes on for some seconds when the client is gone.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many bytes of a name the filter looks at.
 const NAME: u32 = 128;
 
@@ -202,7 +204,11 @@ fn relay(client: SocketAddr, engine: SocketAddr, request: &[u8], side: &Side) ->
     let socket = UdpSocket::bind(SocketAddr::new(engine.ip(), 0))?;
     socket.set_read_timeout(Some(SILENCE))?;
     let me = socket.local_addr()?;
-    lock(&side.0.aliases).insert(me, client);
+    {
+        let mut aliases = lock(&side.0.aliases);
+        aliases.retain(|_, (_, ended)| ended.is_none_or(|at| at.elapsed() < REMEMBERED));
+        aliases.insert(me, (client, None));
+    }
     let result = (|| {
         socket.send_to(request, engine)?;
         let mut transfer = None;
@@ -226,6 +232,6 @@ fn relay(client: SocketAddr, engine: SocketAddr, request: &[u8], side: &Side) ->
             }
         }
     })();
-    lock(&side.0.aliases).remove(&me);
+    lock(&side.0.aliases).insert(me, (client, Some(Instant::now())));
     result
 }

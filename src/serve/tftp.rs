@@ -196,7 +196,7 @@ impl Lookup {
     fn tell(&self, client: SocketAddr, asked: String, answered: String) {
         let client = self.side.real(client);
         let Some(mac) = self.shared.who(client.ip()) else {
-            tracing::info!(%client, "TFTP: {asked} → {answered}");
+            tracing::info!(%client, "{asked} → {answered}");
             return;
         };
         let now = self.shared.clock.now();

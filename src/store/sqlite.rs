@@ -80,8 +80,17 @@ impl Sqlite {
         if !path.exists() {
             return Ok(None);
         }
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(|e| explain("open", &path, &e))?;
+        let fail = |e: rusqlite::Error| explain("open", &path, &e);
+        let mut db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(fail)?;
+        // Also a reader needs a file beside the journal, which a read-only folder does not let it make. Where no log of
+        // a writer lies there, nobody writes, and the one file is all there is.
+        let looked = db.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0));
+        if looked.is_err_and(|e| e.sqlite_error_code() == Some(ErrorCode::CannotOpen))
+            && !path.with_file_name("journal.sqlite-wal").exists()
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            db = Connection::open_with_flags(as_it_lies(&path), flags).map_err(fail)?;
+        }
         Ok(Some(Sqlite { db, path, _lock: None }))
     }
 
@@ -171,6 +180,17 @@ impl Store for Sqlite {
     }
 }
 
+/// SQLite's name for a file that nobody changes (sqlite.org/uri.html).
+fn as_it_lies(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+    let mut uri = String::from("file:");
+    for b in path.as_os_str().as_bytes() {
+        if plain(*b) { uri.push(*b as char) } else { uri.push_str(&format!("%{b:02X}")) }
+    }
+    uri + "?immutable=1"
+}
+
 /// The journal says who was where and when: only its owner reads it.
 fn restrict(path: &Path) -> Result<(), Problem> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -207,6 +227,19 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("bootstead-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         dir
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_lies_whatever_its_folder_is_called() {
+        let dir = folder("journal ä?#%");
+        let event = Event::server(Timestamp(1), What::Started { version: "x".into() });
+        Sqlite::open(&dir).unwrap().append(std::slice::from_ref(&event)).unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let path = dir.join("journal.sqlite");
+        let db = Connection::open_with_flags(as_it_lies(&path), flags).unwrap();
+        let s = Sqlite { db, path, _lock: None };
+        assert_eq!(s.read(0, 10).unwrap()[0].event, event);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

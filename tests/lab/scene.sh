@@ -46,7 +46,11 @@ scene_server() {
 }
 
 scene_kill() {
-  kill -9 "$server"
+  local pid
+  # The program itself, not the shell that waits for it.
+  for pid in $(ip netns pids "$LAB_NS"); do
+    [ "$(readlink "/proc/$pid/exe")" != "$binary" ] || kill -9 "$pid"
+  done
   wait "$server" 2>/dev/null || true
 }
 

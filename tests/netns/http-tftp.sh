@@ -134,8 +134,10 @@ curl_tftp --tftp-blksize 1468 tftp://10.79.0.1/snponly.efi
 verdict "the next one has smaller blocks and arrives" same "$work/got/x" "$work/snponly.efi"
 ip netns exec http-c nft flush table ip tunnel
 ip netns exec http-c nft add rule ip tunnel in udp sport != 53 ip length \> 700 counter drop
+rm "$work/got/x"
 curl_tftp --tftp-blksize 1468 --max-time 6 tftp://10.79.0.1/snponly.efi 2>/dev/null
 verdict "and where those get lost, too, the timeline says so" heard 'the next try gets blocks of 512'
+rm -f "$work/got/x"
 curl_tftp --tftp-blksize 1468 tftp://10.79.0.1/snponly.efi
 verdict "blocks of 512 arrive" same "$work/got/x" "$work/snponly.efi"
 ip netns exec http-c nft delete table ip tunnel

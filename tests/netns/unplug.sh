@@ -54,11 +54,11 @@ b=("$binary" --site "$work/site/site.toml" --tree "$work/tree" --state "$state")
 mount -o remount,ro "$state"
 ip netns exec dhcp-s "${b[@]}" serve >"$work/server.log" 2>&1
 verdict "on a read-only state folder the server does not start (exit 3)" [ $? = 3 ]
-verdict "one sentence says so" [ "$(grep -c 'Read-only file system' "$work/server.log")" = 1 ]
+verdict "one sentence says so" [ "$(grep -c 'read-only file system' "$work/server.log")" = 1 ]
 sed 's/^/# /' "$work/server.log"
 "${b[@]}" node release compute-0001 >"$work/out" 2>&1
 verdict "nor can anybody decide anything (exit 3)" [ $? = 3 ]
-verdict "with the same sentence" grep -q 'Read-only file system' "$work/out"
+verdict "with the same sentence" grep -q 'read-only file system' "$work/out"
 said=$("${b[@]}" status 2>&1)
 verdict "what was decided before can still be read" grep -q 'a test' <<<"$said"
 umount "$state"
