@@ -74,16 +74,21 @@ def filled(text):
 
 
 def tree_with_checks(folder):
-    """The parts, with every check of `verify` as a step that a plan shows."""
+    """The parts, with every script of `verify`, `recover` and `drill` as a step that a plan shows."""
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     for path in folder.glob("profiles/parts/*/part.toml"):
-        head, *rows = path.read_text().split("[[verify]]\n")
-        for row in rows:
-            # up to the next table, or the comment before it
-            row, rest = re.fullmatch(r"(.*?)((?:\n\n(?:#[^\n]*\n)*\[.*)?)", row, re.S).groups()
-            row = re.sub(r"^title = .*\n", "", row, flags=re.M)
-            head += "[[step]]\n" + re.sub(r'^id = "', 'id = "verify-', row, count=1, flags=re.M) + rest
-        path.write_text(head)
+        part = tomllib.loads(path.read_text())
+        rows = [(v["id"], v) for v in part.get("verify", [])]
+        rows += [("recover-" + k, {"run": v}) for k, v in part.get("recover", {}).items() if isinstance(v, str)]
+        rows += [("%s-%s" % (d["id"], k), d | {"run": d[k]}) for d in part.get("drill", []) for k in ("find", "run", "mend") if k in d]
+        text = re.split(r"^(?:\[\[(?:verify|drill|probe)\]\]|\[recover\])$", path.read_text(), maxsplit=1, flags=re.M)[0]
+        for name, row in rows:
+            text += '[[step]]\nid = "verify-%s"\n' % name
+            # a JSON text is a TOML text too
+            text += "".join("%s = %s\n" % (k, json.dumps(row[k])) for k in ("on", "when", "run") if k in row)
+            if "env" in row:
+                text += "env = { %s }\n" % ", ".join("%s = %s" % (k, json.dumps(v)) for k, v in row["env"].items())
+        path.write_text(text)
     return folder
 
 
