@@ -74,14 +74,15 @@ def filled(text):
 
 
 def tree_with_checks(folder):
-    """The parts, with every script of `verify`, `recover` and `drill` as a step that a plan shows."""
+    """The parts, with every script of `verify`, `recover`, `backup` and `drill` as a step that a plan shows."""
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     for path in folder.glob("profiles/parts/*/part.toml"):
         part = tomllib.loads(path.read_text())
         rows = [(v["id"], v) for v in part.get("verify", [])]
         rows += [("recover-" + k, {"run": v}) for k, v in part.get("recover", {}).items() if isinstance(v, str)]
+        rows += [("backup", part["backup"])] if "backup" in part else []
         rows += [("%s-%s" % (d["id"], k), d | {"run": d[k]}) for d in part.get("drill", []) for k in ("find", "run", "mend") if k in d]
-        text = re.split(r"^(?:\[\[(?:verify|drill|probe)\]\]|\[recover\])$", path.read_text(), maxsplit=1, flags=re.M)[0]
+        text = re.split(r"^(?:\[\[(?:verify|drill|probe)\]\]|\[(?:recover|backup)\])$", path.read_text(), maxsplit=1, flags=re.M)[0]
         for name, row in rows:
             text += '[[step]]\nid = "verify-%s"\n' % name
             # a JSON text is a TOML text too
