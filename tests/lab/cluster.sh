@@ -79,7 +79,13 @@ cluster_up() {
   bootstead image fetch loaders --if-missing
   bootstead image build system --if-missing
   bootstead image build debian12 --if-missing
-  nodes_base
+  # A site that names no source of its own takes the cluster's software from Bootstead, as its nodes do in the field.
+  if grep -q /opt/repo "$work/site/site.toml"; then
+    nodes_base
+  else
+    nodes_base --bare
+    bootstead image fetch packages-bookworm --if-missing
+  fi
   begun=$SECONDS
   nodes_lab "bs-$scene_name" 10.78.0.1/24
   : >"$work/serve.log"

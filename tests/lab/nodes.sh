@@ -2,7 +2,7 @@
 # namespace of its own, on the bridge of the lab (lib.sh), where the server under test has its address.
 # To be sourced from the repository's root, after lib.sh.
 #
-#   nodes_base                         makes and caches the bare Debian root and the package repository (--if-missing)
+#   nodes_base [--bare]                makes and caches the bare Debian root and, without --bare, the package repository
 #   nodes_layer LAYER PACKAGE...       makes and caches a layer with these packages installed, nothing enabled
 #   nodes_lab NAME ADDRESS/PREFIX      the lab's network (lab_up), and at exit everything of the nodes goes too
 #   node_prepare [--layer LAYER] NAME ADDRESS [MAC]    a freshly installed node, still off; files go to $(node_root NAME)
@@ -48,9 +48,10 @@ nodes_until() {
 # --- what is cached ---------------------------------------------------------------------------------------------------
 
 nodes_base() {
-  local tool
-  ! nodes_current "$NODES_CACHE/base" "$(nodes_base_key)" || ! nodes_current "$NODES_CACHE/repo" "$(nodes_repo_key)" ||
-    return 0
+  local tool bare=${1:-}
+  mkdir -p "$NODES_CACHE/repo"
+  ! nodes_current "$NODES_CACHE/base" "$(nodes_base_key)" ||
+    { [ "$bare" != --bare ] && ! nodes_current "$NODES_CACHE/repo" "$(nodes_repo_key)"; } || return 0
   [ "$(id -u)" = 0 ] || { nodes_wrong "making the bare root needs root: run it with sudo"; return; }
   for tool in mmdebstrap apt-ftparchive systemd-nspawn; do
     command -v $tool >/dev/null || { nodes_wrong "$tool is missing; run: tests/tools/setup.sh lab cluster"; return; }
@@ -58,7 +59,7 @@ nodes_base() {
   mkdir -p "$NODES_CACHE"
   (
     flock -w 1800 9 || { nodes_wrong "$NODES_CACHE/lock is held for 30 minutes; another run is stuck"; exit 1; }
-    nodes_make_base && nodes_make_repo
+    nodes_make_base && { [ "$bare" = --bare ] || nodes_make_repo; }
   ) 9>"$NODES_CACHE/lock"
 }
 
