@@ -143,7 +143,7 @@ pub fn page(r: &Report) -> String {
     let _ = write!(
         o,
         "<!doctype html>\n<html lang=en><meta charset=utf-8><title>Acceptance of {site}</title>\n<style>{STYLE}</style>\n\
-         <h1>Acceptance of {site}: {verdict}</h1>\n<p>{} node{} of {site}.{domain}. Broken on purpose from {} to {} UTC by {}; \
+         <h1>Acceptance of {site}: {verdict}</h1>\n<p>{} node{} of {domain}. Broken on purpose from {} to {} UTC by {}; \
          plan {} ({}), Bootstead {}.</p>\n",
         r.nodes,
         if r.nodes == 1 { "" } else { "s" },
