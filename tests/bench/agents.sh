@@ -11,7 +11,7 @@ work=$PWD/.work/agents
 ns=bs-agents
 rm -rf "$work"
 mkdir -p "$work/site/.bootstead/images" "$work/tree/images"
-cargo build --quiet --locked --release --bench agents --target x86_64-unknown-linux-gnu
+cargo static --quiet --bench agents
 agents=$(find target/x86_64-unknown-linux-gnu/release/deps -name 'agents-*' -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 finish() {
   local pid

@@ -8,7 +8,7 @@ rm -rf "$work"
 mkdir -p "$work/site/.bootstead/images" "$work/tree/images" "$work/www"
 if [ -z "${GENERATOR:-}" ]; then
   generator=${generator:-fetch}
-  cargo build --quiet --locked --release --bench $generator --target x86_64-unknown-linux-gnu
+  cargo static --quiet --bench $generator
   GENERATOR=$(find $target/deps -name "$generator-*" -type f -perm -u+x -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2)
 fi
 fetch=$GENERATOR
