@@ -114,7 +114,7 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
         command.args(["update", "-q"]);
         // One source out of many that is out of reach must not hide what the others have.
         let updated = run(command, "apt-get update", limit)?.well("apt-get update");
-        match apt_install(wanted, limit).map_err(|failed| updated.err().unwrap_or(failed)) {
+        match apt_install(wanted, limit).map_err(|failed| both(updated.err(), failed)) {
             Ok(output) => return verify(host, names, output),
             Err(failed) if hindered(&failed.output) && Instant::now() < until => {
                 std::thread::sleep(Duration::from_secs(2));
@@ -124,6 +124,15 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
             }
             Err(failed) => return Err(failed),
         }
+    }
+}
+
+/// Why an installation failed after its lists could not all be had: either may be the cause of the other.
+fn both(update: Option<Failed>, install: Failed) -> Failed {
+    let Some(update) = update else { return install };
+    Failed {
+        why: format!("{}; before it, {}", install.why, update.why),
+        output: format!("{}\n{}", update.output, install.output),
     }
 }
 

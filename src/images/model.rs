@@ -97,6 +97,10 @@ pub struct Mirror {
     /// The archive's URL; none: the one that this machine's apt uses.
     #[serde(default)]
     pub url: Option<String>,
+    /// Where the suite's security updates are; none: where this machine's apt has them from, or else Debian's own. Only
+    /// a pool takes them: its nodes may have been installed with them, and then want everything at that version.
+    #[serde(default)]
+    pub security: Option<String>,
     /// Packages that every installation needs beside those of the roles.
     #[serde(default)]
     pub include: Vec<String>,

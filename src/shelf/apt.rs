@@ -14,36 +14,52 @@ use std::process::Command;
 /// What signs Debian's archive.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// One suite of one archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Without a slash at its end.
+    pub url: String,
+    pub suite: String,
+}
+
 /// A private apt.
 #[derive(Debug)]
 pub struct Apt {
     root: PathBuf,
+    /// The archive of its first source.
     pub url: String,
+    /// The suite itself, then its updates if they are wanted.
+    pub sources: Vec<Source>,
 }
 
 /// The Debian archive that this machine's apt uses.
 pub fn machine_mirror() -> Result<String, Problem> {
-    let mut command = tools::command("apt-get")?;
-    command.args(["indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL)", "Created-By: Packages"]);
-    let text = tools::output(command, "ask apt which mirror it uses")?;
-    let text = String::from_utf8_lossy(&text);
-    let site = text.lines().find_map(|l| l.strip_suffix(" Debian Debian"));
-    site.map(|s| s.trim_end_matches('/').to_string()).ok_or_else(|| {
+    machine_site("Debian Debian")?.ok_or_else(|| {
         Problem::environment("this machine's apt knows no Debian mirror (or never updated its lists)").help(
             "run `apt-get update`, or name the mirror: `--mirror URL`, or `url` in the image's [mirror]",
         )
     })
 }
 
+/// Where this machine's apt has security updates from; where it has none, Debian's own address.
+pub fn machine_security() -> Result<String, Problem> {
+    const DEBIAN: &str = "http://security.debian.org/debian-security";
+    Ok(machine_site("Debian Debian-Security")?.unwrap_or_else(|| DEBIAN.to_string()))
+}
+
+/// The archive with this origin and label.
+fn machine_site(origin: &str) -> Result<Option<String>, Problem> {
+    let mut command = tools::command("apt-get")?;
+    command.args(["indextargets", "--format", "$(SITE) $(ORIGIN) $(LABEL)", "Created-By: Packages"]);
+    let text = tools::output(command, "ask apt which mirror it uses")?;
+    let text = String::from_utf8_lossy(&text);
+    let site = text.lines().find_map(|l| l.strip_suffix(origin)?.strip_suffix(' '));
+    Ok(site.map(|s| s.trim_end_matches('/').to_string()))
+}
+
 impl Apt {
-    /// Makes the private root in `dir` and gets the signed indexes of `suite` from `url`.
-    pub fn new(
-        dir: &Path,
-        url: &str,
-        suite: &str,
-        components: &[String],
-        arch: Arch,
-    ) -> Result<Apt, Problem> {
+    /// Makes the private root in `dir` and gets the signed indexes of `sources` (one at least).
+    pub fn new(dir: &Path, sources: Vec<Source>, components: &[String], arch: Arch) -> Result<Apt, Problem> {
         let root = std::path::absolute(dir).map_err(|e| Problem::io("find", dir, &e))?;
         if !Path::new(KEYRING).is_file() {
             return Err(Problem::environment(format!(
@@ -55,10 +71,12 @@ impl Apt {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|e| Problem::io("make the folder", &path, &e))?;
         }
-        let apt = Apt { root, url: url.to_string() };
+        let url = sources.first().map(|s| s.url.clone()).unwrap_or_default();
+        let apt = Apt { root, url, sources };
         apt.put("status", "")?;
         let components = components.join(" ");
-        apt.put("sources.list", &format!("deb [signed-by={KEYRING}] {url} {suite} {components}\n"))?;
+        let line = |s: &Source| format!("deb [signed-by={KEYRING}] {} {} {components}\n", s.url, s.suite);
+        apt.put("sources.list", &apt.sources.iter().map(line).collect::<String>())?;
         let machine = tools::output(
             {
                 let mut command = tools::command("apt-config")?;
@@ -70,7 +88,8 @@ impl Apt {
         apt.put("apt.conf", &configuration(&String::from_utf8_lossy(&machine), &apt.root, arch))?;
         let mut command = apt.command("apt-get")?;
         command.args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]);
-        tools::output(command, &format!("get the package indexes of {suite} from {url}"))?;
+        let names: Vec<String> = apt.sources.iter().map(|s| format!("{} from {}", s.suite, s.url)).collect();
+        tools::output(command, &format!("get the package indexes of {}", names.join(", ")))?;
         Ok(apt)
     }
 
@@ -112,7 +131,8 @@ impl Apt {
             return Err(tools::last_words(&words));
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().filter_map(|line| named(line, &self.url)).collect())
+        let of_source = |line| self.sources.iter().find_map(|s| named(line, &s.url));
+        Ok(text.lines().filter_map(of_source).collect())
     }
 
     /// All packages of the suite, as the verified lists say (the newest of each name).
@@ -128,6 +148,8 @@ impl Apt {
 /// A line of `apt-get --print-uris`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
+    /// The archive's root.
+    pub url: String,
     /// Path below the archive's root.
     pub filename: String,
     pub size: u64,
@@ -137,8 +159,8 @@ pub struct Named {
 fn named(line: &str, url: &str) -> Option<Named> {
     let rest = line.strip_prefix('\'')?;
     let (uri, rest) = rest.split_once('\'')?;
-    let filename = decode(uri.strip_prefix(url)?.trim_start_matches('/'));
-    Some(Named { filename, size: rest.split_whitespace().nth(1)?.parse().ok()? })
+    let filename = decode(uri.strip_prefix(url)?.strip_prefix('/')?);
+    Some(Named { url: url.to_string(), filename, size: rest.split_whitespace().nth(1)?.parse().ok()? })
 }
 
 /// Undoes percent encoding.
@@ -196,8 +218,11 @@ mod tests {
     #[test]
     fn lines_of_print_uris_name_the_pool_file() {
         let line = "'http://d/debian/pool/main/g/g/g_1%2bb2_amd64.deb' g_1+b2_amd64.deb 12 SHA256:aa";
-        let expected = Named { filename: "pool/main/g/g/g_1+b2_amd64.deb".to_string(), size: 12 };
+        let url = "http://d/debian".to_string();
+        let expected = Named { url, filename: "pool/main/g/g/g_1+b2_amd64.deb".to_string(), size: 12 };
         assert_eq!(named(line, "http://d/debian"), Some(expected));
+        // One archive's address may be the beginning of another's.
+        assert_eq!(named(&line.replace("/debian/", "/debian-security/"), "http://d/debian"), None);
         assert_eq!(named("E: nothing", "http://d/debian"), None);
         assert_eq!(decode("a%2"), "a%2");
     }

@@ -1,6 +1,6 @@
 //! Owns `image fetch`: gets everything that an image's description names, verifies it, publishes it.
 
-use super::apt::{Apt, machine_mirror};
+use super::apt::{Apt, Source, machine_mirror, machine_security};
 use super::download::{self, Job, download_all, unpack};
 use super::progress::note;
 use super::stage::Stage;
@@ -82,7 +82,14 @@ impl<'a> Fetcher<'a> {
                 None => machine_mirror()?,
             };
             let dir = self.work.join(format!("apt-{suite}"));
-            let apt = Apt::new(&dir, &url, suite, &self.image.components, self.image.arch)?;
+            let mut sources = vec![Source { url, suite: suite.to_string() }];
+            if self.image.pool {
+                let updates = Source { url: sources[0].url.clone(), suite: format!("{suite}-updates") };
+                let security = self.image.mirror.as_ref().and_then(|m| m.security.clone());
+                let url = security.map_or_else(machine_security, Ok)?.trim_end_matches('/').to_string();
+                sources.extend([updates, Source { url, suite: format!("{suite}-security") }]);
+            }
+            let apt = Apt::new(&dir, sources, &self.image.components, self.image.arch)?;
             self.apts.insert(suite.to_string(), apt);
         }
         self.apts.get(suite).ok_or_else(|| Problem::fault("the private apt is gone"))
@@ -250,7 +257,8 @@ pub fn loaders(images: &Path, loaders: &[Loader], wishes: &Wishes) -> Result<Man
         let root = (suite.clone(), loader.arch);
         if !apts.contains_key(&root) {
             let dir = stage.work.join(format!("apt-{suite}-{}", loader.arch));
-            apts.insert(root.clone(), Apt::new(&dir, &url, &suite, &["main".to_string()], loader.arch)?);
+            let sources = vec![Source { url: url.clone(), suite: suite.clone() }];
+            apts.insert(root.clone(), Apt::new(&dir, sources, &["main".to_string()], loader.arch)?);
         }
         let key = (suite, loader.arch, loader.package.clone());
         if !trees.contains_key(&key) {

@@ -2,17 +2,17 @@
 //!
 //! The nodes verify all of it with the keys that their installer carries: no key of ours, no exception.
 
-use super::apt::{Apt, KEYRING};
+use super::apt::{Apt, KEYRING, Source};
 use super::download::{self, Job, download, download_all};
 use super::progress::note;
 use super::stage::Stage;
 use super::{publish, tools};
 use crate::images::deb822::{Package, Release, packages, relation_names};
+use crate::images::repodata;
 use crate::images::udebs::{self, Initrd};
 use crate::images::{Image, Mirror};
 use crate::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::Path;
 
 /// The boot loaders' packages; they exclude each other, so each has a closure of its own.
@@ -45,19 +45,27 @@ pub fn build(
 ) -> Result<Built, Problem> {
     let base = image.tree.clone().unwrap_or_else(|| "debian".to_string());
     let dir = stage.dir.join(&base);
-    let release = signed_release(apt, &image.suite, &dir)?;
-    stage
-        .origin
-        .insert("archive".to_string(), format!("{} {} of {}", apt.url, release.version, release.date));
-    indexes(stage, apt, image, &release, &base)?;
-    let (debs, all_udebs) = read_indexes(image, &dir)?;
-    let by_file: BTreeMap<&str, &Package> = debs.iter().map(|p| (p.filename.as_str(), p)).collect();
+    let (mut origin, mut debs, mut all_udebs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut by_file: BTreeMap<File, Package> = BTreeMap::new();
+    for source in &apt.sources {
+        let release = signed_release(apt, image, source, &dir)?;
+        origin.push(format!("{} {} {} of {}", source.url, source.suite, release.version, release.date));
+        indexes(stage, apt, image, source, &release, &base)?;
+        let (more, udebs) = read_indexes(image, source, &dir)?;
+        by_file.extend(more.iter().map(|p| ((source.url.clone(), p.filename.clone()), p.clone())));
+        debs.extend(more);
+        all_udebs.extend(udebs);
+    }
+    stage.origin.insert("archive".to_string(), origin.join("; "));
     let mut problems = Vec::new();
     let chosen = choose(apt, image, mirror, roles, &debs, &mut problems);
-    let files: Vec<&Package> = chosen.iter().filter_map(|f| by_file.get(f.as_str()).copied()).collect();
-    let jobs = jobs(stage, apt, &base, &files);
-    download_all(apt, "packages", &jobs)?;
-    declare(stage, &base, &files);
+    for url in apt.sources.iter().map(|s| s.url.as_str()).collect::<BTreeSet<_>>() {
+        let ours = chosen.iter().filter(|(from, _)| from == url);
+        let files: Vec<&Package> = ours.filter_map(|file| by_file.get(file)).collect();
+        let jobs = jobs(stage, url, &base, &files);
+        download_all(apt, "packages", &jobs)?;
+        declare(stage, &base, &files);
+    }
     let mut built = Built {
         absent: Vec::new(),
         needed: BTreeSet::new(),
@@ -74,36 +82,47 @@ pub fn build(
     Ok(built)
 }
 
-/// Gets InRelease, Release and Release.gpg and checks their signatures.
-fn signed_release(apt: &Apt, suite: &str, dir: &Path) -> Result<Release, Problem> {
+/// The archive's URL and the path below it.
+type File = (String, String);
+
+/// The signed list of the indexes. apt takes InRelease; only installers ask for the older pair, and mirrors have been
+/// seen whose pair does not match for a while.
+fn release_files(image: &Image) -> &'static [&'static str] {
+    if image.pool { &["InRelease"] } else { &["InRelease", "Release", "Release.gpg"] }
+}
+
+/// Gets the release files and checks their signatures.
+fn signed_release(apt: &Apt, image: &Image, source: &Source, dir: &Path) -> Result<Release, Problem> {
+    let suite = &source.suite;
     let job = |name: &str| Job {
-        url: format!("{}/dists/{suite}/{name}", apt.url),
+        url: format!("{}/dists/{suite}/{name}", source.url),
         to: dir.join(format!("dists/{suite}/{name}")),
         size: None,
         sha256: None,
     };
-    let jobs = ["InRelease", "Release", "Release.gpg"].map(job);
+    let jobs: Vec<Job> = release_files(image).iter().copied().map(job).collect();
     for job in &jobs {
         // These have no digest of their own; an older copy would be taken for a begun download.
         let _ = std::fs::remove_file(&job.to);
     }
     download_all(apt, "release", &jobs)?;
-    let [inline, plain, signature] = jobs.map(|j| j.to);
+    let paths: Vec<&Path> = jobs.iter().map(|j| j.to.as_path()).collect();
     let verify = |files: &[&Path]| {
         let mut command = tools::command("gpgv")?;
         command.args(["--quiet", "--keyring", KEYRING]).args(files);
         tools::output(command, &format!("verify the signature of {}", files[files.len() - 1].display()))
             .map(drop)
     };
-    verify(&[&inline])?;
-    verify(&[&signature, &plain])?;
+    verify(&paths[..1])?;
     let read = |path: &Path| {
         let text = std::fs::read_to_string(path).map_err(|e| Problem::io("read", path, &e))?;
         Release::read(&text)
             .map_err(|e| Problem::environment(format!("{} cannot be read: {e}", path.display())))
     };
-    let release = read(&plain)?;
-    if release != read(&inline)? {
+    let release = read(paths[0])?;
+    let [_, plain, signature] = paths.as_slice() else { return Ok(release) };
+    verify(&[*signature, *plain])?;
+    if release != read(plain)? {
         return Err(Problem::environment("the mirror changed in the middle of the download")
             .why("its Release and InRelease files differ")
             .help("run the same command again"));
@@ -114,9 +133,14 @@ fn signed_release(apt: &Apt, suite: &str, dir: &Path) -> Result<Release, Problem
 /// The suite's indexes that an installation reads: path below the suite's folder.
 fn index_paths(image: &Image) -> Vec<String> {
     let arch = image.arch;
-    let mut out = vec![format!("main/Contents-udeb-{arch}.gz")];
+    let mut out = Vec::new();
+    // A pool is read by apt alone, never by an installer.
+    if !image.pool {
+        out.push(format!("main/Contents-udeb-{arch}.gz"));
+        out.push(format!("main/debian-installer/binary-{arch}/Release"));
+        out.extend(["xz", "gz"].map(|e| format!("main/debian-installer/binary-{arch}/Packages.{e}")));
+    }
     for ending in ["xz", "gz"] {
-        out.push(format!("main/debian-installer/binary-{arch}/Packages.{ending}"));
         for component in &image.components {
             out.push(format!("{component}/binary-{arch}/Packages.{ending}"));
         }
@@ -126,7 +150,6 @@ fn index_paths(image: &Image) -> Vec<String> {
         out.extend(["xz", "bz2"].map(|e| format!("{component}/i18n/Translation-en.{e}")));
         out.push(format!("{component}/binary-{arch}/Release"));
     }
-    out.push(format!("main/debian-installer/binary-{arch}/Release"));
     out
 }
 
@@ -134,17 +157,18 @@ fn indexes(
     stage: &mut Stage,
     apt: &Apt,
     image: &Image,
+    source: &Source,
     release: &Release,
     base: &str,
 ) -> Result<(), Problem> {
-    let dists = format!("dists/{}", image.suite);
+    let dists = format!("dists/{}", source.suite);
     let mut jobs = Vec::new();
     for path in index_paths(image) {
         let Some((sha256, size)) = release.indexes.get(&path) else { continue };
         let staged = format!("{base}/{dists}/{path}");
         stage.reuse(&staged, *size);
         jobs.push(download::of_archive(
-            &apt.url,
+            &source.url,
             &format!("{dists}/{path}"),
             &stage.dir.join(base),
             *size,
@@ -156,13 +180,13 @@ fn indexes(
         }
     }
     download_all(apt, "indexes", &jobs)?;
-    for name in ["InRelease", "Release", "Release.gpg"] {
+    for name in release_files(image) {
         let staged = format!("{base}/{dists}/{name}");
         let sha256 = publish::digest(&stage.dir.join(&staged))?;
         stage.add(&staged, Some(sha256));
         // d-i looks a suite up by both of its names.
         for other in [&release.suite, &release.codename] {
-            if *other != image.suite && crate::images::manifest::is_image_name(other) {
+            if *other != source.suite && crate::images::manifest::is_image_name(other) {
                 stage.alias(&format!("{base}/dists/{other}/{name}"), &staged);
             }
         }
@@ -171,10 +195,10 @@ fn indexes(
 }
 
 /// The suite's packages and udebs, from the verified indexes.
-fn read_indexes(image: &Image, dir: &Path) -> Result<(Vec<Package>, Vec<Package>), Problem> {
+fn read_indexes(image: &Image, source: &Source, dir: &Path) -> Result<(Vec<Package>, Vec<Package>), Problem> {
     let arch = image.arch;
     let read = |component: &str| {
-        let path = dir.join(format!("dists/{}/{component}/binary-{arch}/Packages.gz", image.suite));
+        let path = dir.join(format!("dists/{}/{component}/binary-{arch}/Packages.xz", source.suite));
         if path.exists() { Ok(packages(&unzip(&path)?)) } else { Ok(Vec::new()) }
     };
     let mut debs = Vec::new();
@@ -185,12 +209,8 @@ fn read_indexes(image: &Image, dir: &Path) -> Result<(Vec<Package>, Vec<Package>
 }
 
 fn unzip(path: &Path) -> Result<String, Problem> {
-    let file = std::fs::File::open(path).map_err(|e| Problem::io("read", path, &e))?;
-    let mut bytes = Vec::new();
-    flate2::read::MultiGzDecoder::new(file)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Problem::io("unpack", path, &e))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = std::fs::read(path).map_err(|e| Problem::io("read", path, &e))?;
+    repodata::unpack(&path.to_string_lossy(), &bytes).map_err(Problem::environment)
 }
 
 /// The pool files that installations need: base system, boot loaders, and each role's packages.
@@ -201,24 +221,27 @@ fn choose(
     roles: &BTreeMap<String, Vec<String>>,
     debs: &[Package],
     problems: &mut Vec<Problem>,
-) -> BTreeSet<String> {
+) -> BTreeSet<File> {
     let base: Vec<String> = debs
         .iter()
         .filter(|p| p.essential || matches!(p.priority.as_str(), "required" | "important"))
         .map(|p| p.name.clone())
         .collect();
     // A pool is for nodes that have the base system: only what comes on top is taken with it.
-    let mut chosen = if image.pool { BTreeSet::new() } else { first_alternatives(&base, debs) };
+    let mut chosen: BTreeSet<File> = BTreeSet::new();
+    if !image.pool {
+        chosen.extend(first_alternatives(&base, debs).into_iter().map(|f| (apt.url.clone(), f)));
+    }
     let mut take = |what: &str, more: &[String]| {
         let wanted: Vec<String> = base.iter().chain(more).cloned().collect();
         match apt.closure(&wanted, !image.pool) {
-            Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
+            Ok(files) => chosen.extend(files.into_iter().map(|f| (f.url, f.filename))),
             Err(_) => {
                 // Something in it does not exist or does not go together: take what goes, name what does not.
                 for one in more {
                     let wanted: Vec<String> = base.iter().chain([one]).cloned().collect();
                     match apt.closure(&wanted, !image.pool) {
-                        Ok(files) => chosen.extend(files.into_iter().map(|f| f.filename)),
+                        Ok(files) => chosen.extend(files.into_iter().map(|f| (f.url, f.filename))),
                         Err(why) => problems.push(
                             Problem::environment(format!("the mirror has no {one} for {what}"))
                                 .why(why)
@@ -257,11 +280,11 @@ fn first_alternatives(base: &[String], debs: &[Package]) -> BTreeSet<String> {
     files
 }
 
-fn jobs(stage: &Stage, apt: &Apt, base: &str, files: &[&Package]) -> Vec<Job> {
+fn jobs(stage: &Stage, url: &str, base: &str, files: &[&Package]) -> Vec<Job> {
     let dir = stage.dir.join(base);
     let job = |p: &&Package| {
         stage.reuse(&format!("{base}/{}", p.filename), p.size);
-        download::of_archive(&apt.url, &p.filename, &dir, p.size, p.sha256)
+        download::of_archive(url, &p.filename, &dir, p.size, p.sha256)
     };
     files.iter().map(job).collect()
 }
@@ -290,7 +313,7 @@ fn take_udebs(
     }
     let wanted = udebs::wanted(all, initrd);
     built.needed = udebs::needed(&wanted, initrd);
-    let jobs = jobs(stage, apt, base, &wanted);
+    let jobs = jobs(stage, &apt.url, base, &wanted);
     let failed = download(apt, "installer parts", &jobs)?;
     download::only_absent(&failed)?;
     let (absent, present): (Vec<_>, Vec<_>) =

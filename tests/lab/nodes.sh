@@ -19,7 +19,8 @@
 #   nodes_down                         ends all nodes, removes all of theirs
 #
 # A node's disk is an overlay on the bare root (or on a layer), so it survives cuts and costs what it writes. /opt/repo
-# is its only package source, a directory repository of what cluster.packages names; there is no way out of the lab.
+# is its only package source, a directory repository of what cluster.packages names (with --bare it has none); there is
+# no way out of the lab.
 # It has all capabilities but the one to set the clock, which is this machine's; chrony runs with -x for that reason.
 # The link is made anew at each boot: an address that the cluster had put on it is gone after a cut, as on a machine.
 # If there is a function node_link_more, it gets the node's name then and makes more links.
@@ -50,6 +51,8 @@ nodes_until() {
 nodes_base() {
   local tool bare=${1:-}
   mkdir -p "$NODES_CACHE/repo"
+  nodes_source='deb [trusted=yes] file:///opt/repo ./'
+  [ "$bare" != --bare ] || nodes_source=
   ! nodes_current "$NODES_CACHE/base" "$(nodes_base_key)" ||
     { [ "$bare" != --bare ] && ! nodes_current "$NODES_CACHE/repo" "$(nodes_repo_key)"; } || return 0
   [ "$(id -u)" = 0 ] || { nodes_wrong "making the bare root needs root: run it with sudo"; return; }
@@ -100,11 +103,11 @@ nodes_make_base() {
     --include="${NODES_BARE// /,}" --aptopt='Apt::Install-Recommends "false"' "${options[@]}" \
     "$NODES_SUITE" "$dir.new" "$NODES_CACHE/base.list" >"$NODES_CACHE/base.log" 2>&1 </dev/null ||
     { tail -n 5 "$NODES_CACHE/base.log" >&2; nodes_wrong "mmdebstrap failed; its words: $NODES_CACHE/base.log"; return; }
-  # Its only package source is the repository; this machine's proxies are none of its business.
+  # It has no package source of its own (nodes_source); this machine's proxies are none of its business.
   rm -rf "$dir.new"/etc/apt/apt.conf.d/99mmdebstrap "$dir.new"/var/lib/apt/lists "$dir.new"/var/cache/apt/*.bin
   mkdir -p "$dir.new"/var/lib/apt/lists/partial "$dir.new"/opt/repo
   rm -f "$dir.new"/etc/apt/sources.list.d/*
-  echo 'deb [trusted=yes] file:///opt/repo ./' >"$dir.new"/etc/apt/sources.list
+  : >"$dir.new"/etc/apt/sources.list
   # mmdebstrap copies these from this machine.
   rm -f "$dir.new"/etc/hostname "$dir.new"/etc/resolv.conf
   : >"$dir.new"/etc/resolv.conf
@@ -191,6 +194,7 @@ nodes_make_layer() {
     printf "#!/bin/sh\nexit 101\n" >root/usr/sbin/policy-rc.d
     chmod 755 root/usr/sbin/policy-rc.d
     export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+    echo "deb [trusted=yes] file:///opt/repo ./" >root/etc/apt/sources.list
     chroot root apt-get update -q
     chroot root apt-get install -q -y --no-install-recommends "$@"
     rm root/usr/sbin/policy-rc.d
@@ -279,6 +283,7 @@ node_prepare() {
   echo "$address" >"$dir/address"
   echo "$mac" >"$dir/mac"
   echo "$name" >"$root/etc/hostname"
+  [ -z "$nodes_source" ] || echo "$nodes_source" >"$root/etc/apt/sources.list"
   printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n' "$name" >"$root/etc/hosts"
   printf '%s' "$LAB_NS-$name" | sha256sum | cut -c1-32 >"$root/etc/machine-id"
   # All nodes share this machine's clock and none may set it; chrony does all else that it does.
@@ -316,7 +321,9 @@ node_keep() {
   arguments=(--quiet --boot --directory="$(node_root "$name")" --machine="$LAB_NS-$name" --hostname="$name"
     --register=no --keep-unit --network-namespace-path="/run/netns/$LAB_NS-$name"
     --capability=all --drop-capability=CAP_SYS_TIME --resolv-conf=off --timezone=off --link-journal=no
-    --console=read-only --bind-ro="$NODES_CACHE/repo:/opt/repo")
+    --console=read-only)
+  # What a real node would not have must not help a test of bare nodes.
+  [ -z "$nodes_source" ] || arguments+=(--bind-ro="$NODES_CACHE/repo:/opt/repo")
   [ ! -e /dev/net/tun ] || arguments+=(--bind=/dev/net/tun)
   while [ $status = 133 ]; do
     node_link_down "$name"
