@@ -12,7 +12,7 @@ use crate::site::{Catalog, Node, Site};
 use crate::steps::{Check, Probe, Run, SECRET, Service, Step, fill, placeholders, secret_name};
 use crate::tree::template::Names;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Seconds that a step may take where its row says nothing: generous, because slow is no failure.
 const TIMEOUT: u32 = 300;
@@ -379,6 +379,11 @@ impl<'a> Maker<'a> {
         for i in &self.steps {
             there.entry(&i.planned.id).or_default().insert(&i.planned.node);
         }
+        // The nodes of a step by name: who takes turns waits for the one before.
+        let mut turns: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        for i in self.steps.iter().filter(|i| i.row.serial.is_some()) {
+            turns.entry(&i.planned.id).or_default().insert(&i.planned.node);
+        }
         let mut all: Vec<Vec<Need>> = Vec::with_capacity(self.steps.len());
         for i in &self.steps {
             let mut needs = Vec::new();
@@ -392,21 +397,14 @@ impl<'a> Maker<'a> {
             for id in i.row.after_all.iter().flat_map(|a| self.before(&i.part.name, a, &is)) {
                 needs.push(Need::All { id, allow_failed: i.row.allow_failed });
             }
-            let turns = match i.row.serial {
+            let takes_turns = match i.row.serial {
                 Some(Serial::Always) => true,
                 Some(Serial::Later) => self.work.ever_done(&i.planned.id),
                 None => false,
             };
-            if turns {
-                let before = self
-                    .steps
-                    .iter()
-                    .filter(|o| o.planned.id == i.planned.id && o.planned.node < i.planned.node)
-                    .max_by(|a, b| a.planned.node.cmp(&b.planned.node));
-                if let Some(before) = before {
-                    let node = before.planned.node.clone();
-                    needs.push(Need::On { node, id: i.planned.id.clone() });
-                }
+            let (id, node) = (i.planned.id.as_str(), i.planned.node.as_str());
+            if takes_turns && let Some(before) = turns.get(id).and_then(|t| t.range(..node).next_back()) {
+                needs.push(Need::On { node: before.to_string(), id: id.to_string() });
             }
             all.push(needs);
         }

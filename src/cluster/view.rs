@@ -4,11 +4,11 @@ use crate::base::Mac;
 use crate::lifecycle::Work;
 use crate::problem::{Problem, Problems};
 use crate::profiles::part::{On, Verify};
-use crate::site::{Catalog, Node, Site};
+use crate::site::{Catalog, Node, Role, Site};
 use crate::steps::{Run, Step};
 use crate::tree::template::{Names, Shared};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 /// One node as another node's files name it.
@@ -66,6 +66,12 @@ pub struct View<'a> {
     /// The first node of each part.
     pub first: BTreeMap<&'a str, Mac>,
     shared: Names,
+    /// Of each part's members, as templates see them.
+    lists: BTreeMap<&'a str, Shared>,
+    /// A node's place among the members of a part.
+    places: BTreeMap<&'a str, HashMap<Mac, usize>>,
+    /// The variables of a role's nodes that set none of their own.
+    vars: BTreeMap<&'a str, Shared>,
 }
 
 impl<'a> View<'a> {
@@ -113,15 +119,19 @@ impl<'a> View<'a> {
                 Some((*part, recorded.copied().or_else(|| Some(list.first()?.mac()))?))
             })
             .collect();
-        let mut view = View { site, catalog, nodes, members, first, shared: Names::default() };
+        let place = |list: &Vec<&Node>| list.iter().enumerate().map(|(i, n)| (n.mac(), i)).collect();
+        let places = members.iter().map(|(part, list)| (*part, place(list))).collect();
+        let (shared, lists, vars) = (Names::default(), BTreeMap::new(), BTreeMap::new());
+        let mut view = View { site, catalog, nodes, members, first, shared, lists, places, vars };
+        view.lists = view.members.iter().map(|(p, list)| (*p, Shared::of(&view.as_members(list)))).collect();
+        let role = |r: &'a Role| (r.name.as_str(), Shared::of(&view.vars(r, &BTreeMap::new())));
+        view.vars = site.roles.values().map(role).collect();
         view.share();
         Ok(view)
     }
 
     fn share(&mut self) {
         let site = self.site;
-        let all: BTreeMap<&str, Vec<Member>> =
-            self.members.iter().map(|(part, list)| (*part, self.as_members(list))).collect();
         let vips: BTreeMap<&str, VipAt> = site
             .vips
             .values()
@@ -139,7 +149,7 @@ impl<'a> View<'a> {
         shared.set("site", Shared::of(&names));
         shared.set("server", Shared::of(&server));
         shared.set("cluster", Shared::of(&cluster));
-        shared.set("members", Shared::of(&all));
+        shared.set("members", Shared::map(&self.lists));
         shared.set("nodes", Shared::of(&self.as_members(&self.nodes)));
         shared.set("vip", Shared::of(&vips));
         self.shared = shared;
@@ -180,7 +190,7 @@ impl<'a> View<'a> {
     /// The names that the templates of `part` see on `node`.
     pub fn names(&self, part: &str, node: &Node) -> Result<Names, Problem> {
         let role = self.site.role(node);
-        let list = self.members.get(part).map(Vec::as_slice).unwrap_or_default();
+        let index = self.places.get(part).and_then(|p| p.get(&node.mac())).copied();
         let pm = manager(self.catalog, self.site, node).unwrap_or("apt");
         let address = self.site.cluster_address(node).ok_or_else(|| {
             Problem::input(format!("{} has no address on the cluster's network", node.name))
@@ -199,20 +209,22 @@ impl<'a> View<'a> {
                 pm,
                 suite: self.catalog.images.get(&role.image).map_or("", |i| &i.suite),
                 addresses: &node.addresses,
-                index: list.iter().position(|n| n.name == node.name).unwrap_or(0),
+                index: index.unwrap_or(0),
                 first: self.is_first(part, node),
             }),
         );
-        let peers = self.as_members(list).into_iter().filter(|m| m.name != node.name).collect::<Vec<_>>();
-        names.set("peers", Shared::of(&peers));
+        if let Some(list) = self.lists.get(part) {
+            // Who is no member has all of them as peers.
+            names.set("peers", index.map_or_else(|| list.clone(), |i| list.without(i)));
+        }
         names.set("parts", Shared::of(&role.parts));
-        names.set("vars", Shared::of(&self.vars(node)));
+        let usual = self.vars.get(role.name.as_str()).filter(|_| node.vars.is_empty());
+        names.set("vars", usual.cloned().unwrap_or_else(|| Shared::of(&self.vars(role, &node.vars))));
         Ok(names)
     }
 
     /// The defaults of the role's parts and profile, then the site's, the role's, the node's values.
-    fn vars(&self, node: &Node) -> BTreeMap<String, String> {
-        let role = self.site.role(node);
+    fn vars(&self, role: &Role, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut vars: BTreeMap<String, String> = BTreeMap::new();
         for part in self.catalog.parts.values() {
             let with = |(k, v): (&String, &crate::profiles::Var)| Some((k.clone(), v.default.clone()?));
@@ -221,7 +233,7 @@ impl<'a> View<'a> {
         if let Some(profile) = self.catalog.profiles.get(&role.profile) {
             vars.extend(profile.vars.iter().filter_map(|(k, v)| Some((k.clone(), v.default.clone()?))));
         }
-        for more in [&self.site.vars, &role.vars, &node.vars] {
+        for more in [&self.site.vars, &role.vars, own] {
             vars.extend(more.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         vars

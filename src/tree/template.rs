@@ -6,10 +6,11 @@
 use super::Tree;
 use crate::problem::{Place, Problem};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, ValueKind};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many template instructions one rendering may take; the largest of ours takes a hundredth of it.
 const FUEL: u64 = 2_000_000;
@@ -21,6 +22,38 @@ pub struct Shared(Value);
 impl Shared {
     pub fn of(value: &impl Serialize) -> Shared {
         Shared(Value::from(Serde(value)))
+    }
+    /// Values that were prepared before, under names.
+    pub fn map(values: &BTreeMap<&str, Shared>) -> Shared {
+        Shared(Value::from(
+            values.iter().map(|(k, v)| (k.to_string(), v.0.clone())).collect::<BTreeMap<_, _>>(),
+        ))
+    }
+    /// This list without its item at `index` (from 0), looked through and not copied: each of n nodes sees the n - 1
+    /// others.
+    pub fn without(&self, index: usize) -> Shared {
+        let len = self.0.len().unwrap_or(0);
+        Shared(Value::from_object(Others { list: self.0.clone(), index, len: len.saturating_sub(1) }))
+    }
+}
+
+#[derive(Debug)]
+struct Others {
+    list: Value,
+    index: usize,
+    len: usize,
+}
+
+impl Object for Others {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let i = key.as_usize().filter(|i| *i < self.len)?;
+        self.list.get_item_by_index(if i < self.index { i } else { i + 1 }).ok()
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.len)
     }
 }
 
@@ -141,6 +174,10 @@ impl Templates {
 
     /// The same for a text that is not a file of the tree; `shown` names it in errors.
     pub fn text_with(&self, shown: &str, source: &str, names: &Names) -> Result<String, Problem> {
+        // Most texts of a plan are plain paths and scripts; compiling each for each node took most of its time.
+        if !["{{", "{%", "{#"].iter().any(|t| source.contains(t)) {
+            return Ok(source.to_string());
+        }
         self.env.render_named_str(shown, source, names.value()).map_err(|e| explain(&self.sources, &e))
     }
 
