@@ -68,6 +68,8 @@ since() {
 }
 
 serve() {
+  # One that was killed leaves its own.
+  rm -f "$work/site/.bootstead/control.sock"
   in_lab "$binary" --site "$work/site/site.toml" "${cluster_tree[@]}" serve >>"$work/serve.log" 2>&1 &
   server=$!
   soon 20 "the server answers" test -S "$work/site/.bootstead/control.sock"
