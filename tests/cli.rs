@@ -117,6 +117,33 @@ fn check_passes_on_every_fixture_and_prints_every_problem_of_a_broken_one() {
 }
 
 #[test]
+fn check_says_what_a_part_refuses_before_any_node_is_installed() {
+    let dir = PathBuf::from(scratch("refused"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("site.toml");
+    let write = |vars: &str| {
+        let text = format!(
+            "[site]\nname = \"t\"\ndomain = \"t.example\"\n[server]\naddress = \"10.9.0.1\"\n\
+             [network.provisioning]\ncidr = \"10.9.0.0/24\"\n[cluster]\n\
+             [vip.one]\nnetwork = \"provisioning\"\naddress = \"10.9.0.2\"\n\
+             [role.base]\nimage = \"debian12\"\nname = \"n{{n}}\"\ndisk = {{ min_gib = 10 }}\n\
+             parts = [\"repository\", \"hosts\", \"vrrp\"]\naddresses.provisioning = \"10.9.0.10-10.9.0.20\"\n{vars}\
+             [[node]]\nmac = \"52:54:00:00:00:01\"\nrole = \"base\"\n\
+             [[node]]\nmac = \"52:54:00:00:00:02\"\nrole = \"base\"\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        bootstead(&["--site", path.to_str().unwrap(), "check"])
+    };
+    let refused = write("");
+    assert_eq!(refused.code, 2, "{}{}", refused.out, refused.err);
+    assert!(refused.err.contains("vrrp_addresses names no virtual address"), "{}", refused.err);
+    let passes = write("vars.vrrp_addresses = \"one\"\n");
+    assert_eq!(passes.code, 0, "{}", passes.err);
+    assert!(passes.out.contains(" steps make the cluster"), "{}", passes.out);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn render_lists_prints_and_writes_every_file_without_a_real_token() {
     let list = on(SITES[1], &["render", "cs-compute-0001"]);
     assert!(list.out.contains("boot.ipxe") && list.out.contains("/etc/hostname"), "{}{}", list.out, list.err);

@@ -121,7 +121,10 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
             }
             Err(failed) if unreachable(&failed.output) && Instant::now() < gone => {
                 let left = gone.saturating_duration_since(Instant::now()).as_secs();
-                tracing::warn!("the source of packages is out of reach ({}); tried for {left} s more", failed.why);
+                tracing::warn!(
+                    "the source of packages is out of reach ({}); tried for {left} s more",
+                    failed.why
+                );
                 std::thread::sleep(Duration::from_secs(5));
             }
             Err(failed) => return Err(failed),

@@ -46,8 +46,15 @@ pub fn check(g: &Globals) -> Result<Exit, Problems> {
         Ok(loaded) => {
             let mut problems = loaded.warnings.clone();
             problems.0.extend(renders(&loaded));
+            let steps = match clustered(&loaded) {
+                Ok(steps) => steps,
+                Err(found) => {
+                    problems.0.extend(found.0);
+                    0
+                }
+            };
             if problems.errors() == 0 {
-                return passed(g, &loaded, &problems);
+                return passed(g, &loaded, &problems, steps);
             }
             problems
         }
@@ -79,7 +86,17 @@ fn renders(loaded: &Loaded) -> Vec<Problem> {
     found
 }
 
-fn passed(g: &Globals, loaded: &Loaded, problems: &Problems) -> Result<Exit, Problems> {
+/// How many steps make the cluster. A site that passes check has a plan: what a part refuses is said here, and not when
+/// its nodes are installed already.
+fn clustered(loaded: &Loaded) -> Result<usize, Problems> {
+    if loaded.site.cluster.is_none() {
+        return Ok(0);
+    }
+    let (work, versions) = (crate::lifecycle::Work::default(), std::collections::BTreeMap::new());
+    Ok(crate::cluster::plan(&loaded.site, &loaded.catalog, &work, &versions)?.steps.len())
+}
+
+fn passed(g: &Globals, loaded: &Loaded, problems: &Problems, steps: usize) -> Result<Exit, Problems> {
     if g.json {
         return super::say(&format!("{}\n", report(problems, Some(&loaded.site))));
     }
@@ -109,9 +126,10 @@ fn passed(g: &Globals, loaded: &Loaded, problems: &Problems) -> Result<Exit, Pro
     let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     let _ = writeln!(
         out,
-        "\n{}, {}, every file of every node renders; {}",
+        "\n{}, {}, every file of every node renders{}; {}",
         plural(site.nodes.len(), "node"),
         plural(site.networks.len(), "network"),
+        if steps > 0 { format!(", {} make the cluster", plural(steps, "step")) } else { String::new() },
         problems.summary()
     );
     super::say(&out)
