@@ -127,9 +127,20 @@ fn install_these(host: &Host, wanted: &[String], names: &[String], limit: Durati
                 );
                 std::thread::sleep(Duration::from_secs(5));
             }
-            Err(failed) => return Err(failed),
+            Err(failed) => return Err(explained(failed)),
         }
     }
+}
+
+/// apt does not say what its commonest words mean here: the node was installed with updates that the source has not.
+fn explained(mut failed: Failed) -> Failed {
+    if failed.output.contains("held broken packages") {
+        failed.why.push_str(
+            " This node may have newer packages than its source: on the server, `bootstead image fetch packages-SUITE` \
+             brings the source up to date; then `bootstead steps --retry`",
+        );
+    }
+    failed
 }
 
 /// Why an installation failed after its lists could not all be had: either may be the cause of the other.
