@@ -16,6 +16,7 @@
 use crate::base::{Mac, Sha256, Timestamp};
 use crate::steps::Step;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `/boot.ipxe`: the machine's boot script.
 pub const BOOT_SCRIPT: &str = "/boot.ipxe";
@@ -216,6 +217,9 @@ pub struct Finished {
     pub millis: u64,
     /// What it printed or the difference; at most [`OUTPUT`] bytes.
     pub output: String,
+    /// Of a step of packages: which version of each the node has now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
 }
 
 /// The longest output that is kept of a step, in bytes.
@@ -252,7 +256,7 @@ pub struct StepWish {
     /// None: every failed step.
     pub step: Option<String>,
     pub by: String,
-    /// Set: the step counts as done for this reason. None: it is tried again.
+    /// Set: the step counts as done for this reason. None: it is tried again, where it failed or is named with its node.
     #[serde(default)]
     pub skip: Option<String>,
 }

@@ -23,6 +23,8 @@ pub struct Done {
     pub output: String,
     /// A file for the server; it is removed when the server has it.
     pub file: Option<std::path::PathBuf>,
+    /// Of packages: which version of each is installed now.
+    pub versions: BTreeMap<String, String>,
 }
 
 impl Done {
@@ -30,7 +32,7 @@ impl Done {
         Done::default()
     }
     fn changed(output: impl Into<String>) -> Done {
-        Done { changed: true, output: output.into(), file: None }
+        Done { changed: true, output: output.into(), ..Done::default() }
     }
 }
 
@@ -63,7 +65,10 @@ const SYSTEMCTL: Duration = Duration::from_secs(30);
 pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> {
     let step = &resolved(host, step)?;
     match step {
-        Step::Packages { names } => packages::install(host, names, limit),
+        Step::Packages { names } => {
+            let done = packages::install(host, names, limit)?;
+            Ok(Done { versions: packages::versions(host, names)?, ..done })
+        }
         Step::File { path, content, mode, owner, group } => {
             let Some(difference) = file_difference(host, path, content, *mode, owner, group)? else {
                 return Ok(Done::nothing());
@@ -362,7 +367,7 @@ fn run_script(host: &Host, r: &Run, limit: Duration) -> Result<Done, Failed> {
         match result {
             Ok(output) => {
                 let changed = r.changed_if.as_ref().is_none_or(|text| output.contains(text.as_str()));
-                return Ok(Done { changed, output, file: None });
+                return Ok(Done { changed, output, ..Done::default() });
             }
             Err(failed) if tries >= r.retries || Instant::now() + pause >= until => return Err(failed),
             Err(_) => {

@@ -33,7 +33,7 @@ pub fn collect(host: &Host, step: &Run, limit: Duration) -> Result<Done, Failed>
     let collected = read(&archive)?;
     let output = serde_json::to_string(&collected).map_err(|e| Failed::new(e.to_string()))?;
     std::mem::forget(kept);
-    Ok(Done { changed: false, output, file: Some(archive) })
+    Ok(Done { output, file: Some(archive), ..Done::default() })
 }
 
 /// Size and digest of a file.

@@ -229,10 +229,11 @@ fn one(host: &Host, task: Task) -> Ended {
         Mode::Compare => apply::compare(host, &task.step),
     }))
     .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));
-    let (failed, changed, output, file) = match outcome {
-        Ok(done) => (None, done.changed, done.output, done.file),
-        Err(failed) => (Some(failed.why), false, failed.output, None),
+    let (failed, done) = match outcome {
+        Ok(done) => (None, done),
+        Err(failed) => (Some(failed.why), apply::Done { output: failed.output, ..apply::Done::default() }),
     };
+    let apply::Done { changed, output, file, versions } = done;
     tracing::info!(
         step = task.id,
         "{}",
@@ -252,6 +253,7 @@ fn one(host: &Host, task: Task) -> Ended {
         changed,
         millis: start.elapsed().as_millis() as u64,
         output,
+        versions,
     };
     Ended { said, file }
 }

@@ -4,6 +4,7 @@
 use super::apply::{Done, Failed};
 use super::host::Host;
 use super::shell::run;
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -49,6 +50,34 @@ pub fn missing(host: &Host, names: &[String]) -> Result<Vec<String>, Failed> {
     Ok(missing)
 }
 
+/// The version of each that is installed; one without a version (a virtual package) is left out.
+pub fn versions(host: &Host, names: &[String]) -> Result<BTreeMap<String, String>, Failed> {
+    let limit = Duration::from_secs(60);
+    let mut found = BTreeMap::new();
+    if apt(host)? {
+        let mut command = Command::new("dpkg-query");
+        command.args(["-W", "-f", "${Package} ${Version}\\n"]).args(names);
+        let ran = run(command, "dpkg-query", limit)?;
+        for line in ran.output.lines() {
+            if let Some((name, version)) = line.split_once(' ')
+                && names.iter().any(|n| n == name)
+            {
+                found.insert(name.to_string(), version.trim().to_string());
+            }
+        }
+        return Ok(found);
+    }
+    for name in names {
+        let mut command = Command::new("rpm");
+        command.args(["-q", "--whatprovides", "--qf", "%{EPOCHNUM}:%{VERSION}-%{RELEASE}\\n", name]);
+        let ran = run(command, "rpm", limit)?;
+        if let Some(version) = ran.output.lines().next().filter(|_| ran.ok()) {
+            found.insert(name.clone(), version.trim().to_string());
+        }
+    }
+    Ok(found)
+}
+
 fn apt(host: &Host) -> Result<bool, Failed> {
     if host.path("/usr/bin/apt-get")?.exists() {
         return Ok(true);
@@ -73,11 +102,8 @@ pub fn install(host: &Host, names: &[String], limit: Duration) -> Result<Done, F
     let all = host.wanted();
     let mine = missing(host, names)?;
     if mine.is_empty() {
-        return Ok(Done {
-            changed: true,
-            output: "installed together with another step's packages".to_string(),
-            file: None,
-        });
+        let output = "installed together with another step's packages".to_string();
+        return Ok(Done { changed: true, output, ..Done::default() });
     }
     if all.len() > names.len()
         && let Ok(together) = missing(host, &all)
@@ -184,7 +210,7 @@ fn apt_install(wanted: &[String], limit: Duration) -> Result<String, Failed> {
 fn verify(host: &Host, names: &[String], output: String) -> Result<Done, Failed> {
     let left = missing(host, names)?;
     if left.is_empty() {
-        return Ok(Done { changed: true, output, file: None });
+        return Ok(Done { changed: true, output, ..Done::default() });
     }
     Err(Failed { why: format!("{} did not get installed", left.join(", ")), output })
 }

@@ -28,6 +28,9 @@ enum Verb {
         /// A further Debian package for the mirror (may be repeated)
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
+        /// Refuse loaders that are not the very files that images/loaders.toml pins
+        #[arg(long)]
+        pinned: bool,
         /// Do nothing where the same was fetched before and lies undamaged
         #[arg(long)]
         if_missing: bool,
@@ -74,8 +77,9 @@ enum Verb {
 pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
     let dir = g.images_dir();
     match args.verb {
-        Verb::Fetch { name, mirror, include, if_missing } => {
-            fetch_one(g, &dir, &name, mirror, include, if_missing)
+        Verb::Fetch { name, mirror, include, pinned, if_missing } => {
+            let wishes = fetch::Wishes { mirror, pinned, ..fetch::Wishes::default() };
+            fetch_one(g, &dir, &name, wishes, include, if_missing)
         }
         Verb::Build { name, include, if_missing } => {
             let tree = super::load::tree(g)?;
@@ -111,16 +115,15 @@ fn fetch_one(
     g: &Globals,
     dir: &Path,
     name: &str,
-    mirror: Option<String>,
+    mut wishes: fetch::Wishes,
     include: Vec<String>,
     if_missing: bool,
 ) -> Result<Exit, Problems> {
     let tree = super::load::tree(g)?;
-    let packages = match described(&tree, name) {
+    wishes.packages = match described(&tree, name) {
         Ok(image) if image.pool => part_packages(g, &image)?,
         _ => role_packages(g, &tree, name)?,
     };
-    let mut wishes = fetch::Wishes { packages, mirror };
     if !include.is_empty() {
         wishes.packages.insert("--include".to_string(), include);
     }
@@ -129,7 +132,7 @@ fn fetch_one(
         let loaders = crate::images::read_loaders(&tree)?;
         match had.filter(|m| m.origin.get(fetch::ASKED) == Some(&wishes.asked(&loaders))) {
             Some(manifest) => (manifest, Vec::new()),
-            None => (fetch::loaders(dir, &loaders, &wishes)?, Vec::new()),
+            None => fetch::loaders(dir, &loaders, &wishes)?,
         }
     } else {
         let image = described(&tree, name)?;

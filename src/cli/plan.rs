@@ -133,7 +133,9 @@ fn when(p: &Planned) -> String {
         parts.push(match need {
             Need::Own(id) => id.clone(),
             Need::All { id, .. } => format!("every {id}"),
-            Need::On { .. } => "one node at a time".to_string(),
+            Need::Turn { width: 1, .. } => "one node at a time".to_string(),
+            Need::Turn { width, .. } => format!("{width} nodes at a time"),
+            Need::Same { id } => format!("one version of {id} everywhere"),
         });
     }
     match parts.is_empty() {

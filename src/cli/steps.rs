@@ -24,7 +24,7 @@ pub struct StepsArgs {
     /// Every step, also what is done
     #[arg(long)]
     all: bool,
-    /// Try failed steps again
+    /// Try failed steps again; with --node and --step also one that is done
     #[arg(long)]
     retry: bool,
     /// Let a step count as done: needs --node, --step and --why
@@ -73,7 +73,7 @@ pub fn waiting(list: &Listed) -> impl Iterator<Item = String> + '_ {
 
 fn settled(list: &Listed) -> bool {
     let c = list.count();
-    c.done == c.steps || c.failed > 0 && c.ready == 0 && !list.steps.iter().any(|r| r.running)
+    c.done == c.steps || c.failed + c.blocked > 0 && c.ready == 0 && !list.steps.iter().any(|r| r.running)
 }
 
 /// The plan in use.

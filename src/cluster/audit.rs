@@ -33,8 +33,9 @@ fn order(plan: &Plan, problems: &mut Problems) {
         for need in &p.needs {
             let fine = match need {
                 Need::Own(id) => seen.contains(&(p.node.as_str(), id.as_str())),
-                Need::On { node, id } => seen.contains(&(node.as_str(), id.as_str())),
-                Need::All { id, .. } => last.get(id.as_str()).is_some_and(|l| *l < i),
+                // Who is before is told by the plan's order itself.
+                Need::Turn { id, width, .. } => *id == p.id && *width > 0,
+                Need::All { id, .. } | Need::Same { id } => last.get(id.as_str()).is_some_and(|l| *l < i),
             };
             if !fine {
                 let what = format!("{} on {} stands before {need:?}, which it needs", p.id, p.node);

@@ -6,7 +6,7 @@ use crate::lifecycle::Work;
 use crate::lifecycle::work::End;
 use crate::steps::Step;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A clock further off than this breaks tokens, quorums and certificates (field-pain #118); in milliseconds.
 pub const CLOCK: i64 = 5_000;
@@ -126,8 +126,73 @@ struct Tally {
     total: usize,
     done: usize,
     failed: Vec<usize>,
-    /// One that is not done, to name it.
-    open: Option<usize>,
+    /// Those that are not done, in the plan's order.
+    open: Vec<usize>,
+    /// Of these, whose agents are silent, and who never joined.
+    silent: Vec<usize>,
+    never: Vec<usize>,
+}
+
+impl Tally {
+    /// What there is to say as long as more than `allow_failed` failed, or some are not done.
+    fn all(&self, plan: &Plan, id: &str, allow_failed: usize) -> Option<Status> {
+        if let Some(blocked) = self.too_many(plan, id, allow_failed) {
+            return Some(blocked);
+        }
+        let first = self.open.first()?;
+        let left = self.total - self.done - self.failed.len();
+        let more = if left > 1 { format!(" and {} more", left - 1) } else { String::new() };
+        Some(Status::Waiting { why: format!("{id} on {}{more}", plan.steps[*first].node) })
+    }
+
+    fn too_many(&self, plan: &Plan, id: &str, allow_failed: usize) -> Option<Status> {
+        let failed = self.failed.get(allow_failed)?;
+        let node = &plan.steps[*failed].node;
+        let more = if allow_failed > 0 {
+            format!(" and {allow_failed} more, which is too many")
+        } else {
+            String::new()
+        };
+        Some(Status::Blocked { why: format!("{id} on {node} failed{more}") })
+    }
+
+    /// The turn of instance `i`: fewer than `width` that stand before it may be at it.
+    ///
+    /// Who never joined is at nothing. A silent node may be in the middle of it, so it holds its turn; where failures
+    /// are allowed, so many silent ones do not: some of 500 machines are always away.
+    fn turn(&self, plan: &Plan, i: usize, width: usize, allow_failed: usize) -> Option<Status> {
+        if let Some(blocked) = self.too_many(plan, &plan.steps[i].id, allow_failed) {
+            return Some(blocked);
+        }
+        let before = |list: &[usize]| list.partition_point(|o| *o < i);
+        let forgiven = before(&self.silent).min(allow_failed - self.failed.len());
+        let at_it = before(&self.open) - before(&self.never) - forgiven;
+        let last = self.open[..before(&self.open)].iter().rfind(|o| !self.never.contains(o));
+        let last = last.filter(|_| at_it >= width)?;
+        Some(Status::Waiting { why: format!("its turn after {}", plan.steps[*last].node) })
+    }
+}
+
+/// Where nodes have different versions of one package, a sentence that says who and what to do.
+///
+/// The version that most nodes have is taken for the right one; of two that are equally frequent the later in the alphabet.
+fn versions(plan: &Plan, work: &Work, id: &str) -> Option<String> {
+    let mut all: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    for p in plan.steps.iter().filter(|p| p.id == id) {
+        for (package, version) in work.outcome(p.mac, id).into_iter().flat_map(|o| &o.versions) {
+            all.entry(package).or_default().entry(version).or_default().push(&p.node);
+        }
+    }
+    let (package, found) = all.into_iter().find(|(_, versions)| versions.len() > 1)?;
+    let (usual, those) = found.iter().max_by_key(|(_, nodes)| nodes.len())?;
+    let (other, nodes) = found.iter().find(|(version, _)| *version != usual)?;
+    let node = nodes[0];
+    Some(format!(
+        "one version of {package}, which is {other} on {} and {usual} on {}: give {node} the others' version with its package manager, then \
+         `bootstead steps --retry --node {node} --step {id}`",
+        nodes.join(", "),
+        those.join(", "),
+    ))
 }
 
 /// Pure: the plan, what became of its steps, and who is there now.
@@ -144,7 +209,14 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
         match &ended[i] {
             Some(Status::Failed { .. }) => tally.failed.push(i),
             Some(_) => tally.done += 1,
-            None => tally.open = tally.open.or(Some(i)),
+            None => {
+                tally.open.push(i);
+                match presence(p.mac) {
+                    Presence::Here { .. } => {}
+                    Presence::Silent => tally.silent.push(i),
+                    Presence::Never => tally.never.push(i),
+                }
+            }
         }
     }
     let one = |node: &str, id: &str| -> Option<Status> {
@@ -155,21 +227,22 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
             None => Some(Status::Waiting { why: format!("{id} on {node}") }),
         }
     };
-    let need = |p: &Planned, need: &Need| -> Option<Status> {
+    let mut differ: HashMap<&str, Option<String>> = HashMap::new();
+    for need in plan.steps.iter().zip(&ended).filter(|(_, e)| e.is_none()).flat_map(|(p, _)| &p.needs) {
+        if let Need::Same { id } = need {
+            differ.entry(id).or_insert_with(|| versions(plan, work, id));
+        }
+    }
+    let need = |i: usize, need: &Need| -> Option<Status> {
         match need {
-            Need::Own(id) => one(&p.node, id),
-            Need::On { node, id } => one(node, id),
-            Need::All { id, allow_failed } => {
-                let t = tallies.get(id.as_str())?;
-                if t.failed.len() > *allow_failed {
-                    let node = &plan.steps[t.failed[0]].node;
-                    return Some(Status::Blocked { why: format!("{id} on {node} failed") });
-                }
-                let open = t.open.filter(|_| t.done + t.failed.len() < t.total)?;
-                let left = t.total - t.done - t.failed.len();
-                let node = &plan.steps[open].node;
-                let more = if left > 1 { format!(" and {} more", left - 1) } else { String::new() };
-                Some(Status::Waiting { why: format!("{id} on {node}{more}") })
+            Need::Own(id) => one(&plan.steps[i].node, id),
+            Need::All { id, allow_failed } => tallies.get(id.as_str())?.all(plan, id, *allow_failed),
+            Need::Turn { id, width, allow_failed } => {
+                tallies.get(id.as_str())?.turn(plan, i, *width, *allow_failed)
+            }
+            Need::Same { id } => {
+                let incomplete = tallies.get(id.as_str())?.all(plan, id, 0);
+                incomplete.or_else(|| Some(Status::Blocked { why: differ.get(id.as_str())?.clone()? }))
             }
         }
     };
@@ -177,10 +250,11 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
         .steps
         .iter()
         .zip(&ended)
-        .map(|(p, end)| match end {
+        .enumerate()
+        .map(|(i, (p, end))| match end {
             Some(status) => status.clone(),
             None => {
-                let open: Vec<Status> = p.needs.iter().filter_map(|n| need(p, n)).collect();
+                let open: Vec<Status> = p.needs.iter().filter_map(|n| need(i, n)).collect();
                 // What cannot come by itself is the news.
                 let blocked = open.iter().find(|s| matches!(s, Status::Blocked { .. }));
                 match blocked.or(open.first()) {

@@ -12,7 +12,7 @@ use crate::site::{Catalog, Node, Site};
 use crate::steps::{Check, Probe, Run, SECRET, Service, Step, fill, placeholders, secret_name};
 use crate::tree::template::Names;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Seconds that a step may take where its row says nothing: generous, because slow is no failure.
 const TIMEOUT: u32 = 300;
@@ -58,8 +58,10 @@ pub enum Need {
     Own(String),
     /// This step on every node that has it; so many may have failed.
     All { id: String, allow_failed: usize },
-    /// This step on that node: nodes that take turns.
-    On { node: String, id: String },
+    /// A turn: of this step's nodes, in the plan's order, at most `width` are at it; so many may have failed.
+    Turn { id: String, width: usize, allow_failed: usize },
+    /// This step's packages have one version on every node that has it.
+    Same { id: String },
 }
 
 impl Plan {
@@ -348,7 +350,7 @@ impl<'a> Maker<'a> {
         let there: HashSet<&str> = self.steps.iter().map(|i| i.planned.id.as_str()).collect();
         for i in &self.steps {
             let list = needs.entry(i.planned.id.clone()).or_default();
-            for a in i.row.after.iter().chain(&i.row.after_all) {
+            for a in i.row.after.iter().chain(&i.row.after_all).chain(&i.row.same_versions) {
                 list.extend(self.before(&i.part.name, a, &|id| there.contains(id)));
             }
         }
@@ -379,11 +381,6 @@ impl<'a> Maker<'a> {
         for i in &self.steps {
             there.entry(&i.planned.id).or_default().insert(&i.planned.node);
         }
-        // The nodes of a step by name: who takes turns waits for the one before.
-        let mut turns: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        for i in self.steps.iter().filter(|i| i.row.serial.is_some()) {
-            turns.entry(&i.planned.id).or_default().insert(&i.planned.node);
-        }
         let mut all: Vec<Vec<Need>> = Vec::with_capacity(self.steps.len());
         for i in &self.steps {
             let mut needs = Vec::new();
@@ -397,14 +394,17 @@ impl<'a> Maker<'a> {
             for id in i.row.after_all.iter().flat_map(|a| self.before(&i.part.name, a, &is)) {
                 needs.push(Need::All { id, allow_failed: i.row.allow_failed });
             }
+            let same = i.row.same_versions.iter().map(|s| full(&i.part.name, s)).filter(|id| is(id));
+            needs.extend(same.map(|id| Need::Same { id }));
             let takes_turns = match i.row.serial {
                 Some(Serial::Always) => true,
                 Some(Serial::Later) => self.work.ever_done(&i.planned.id),
                 None => false,
             };
-            let (id, node) = (i.planned.id.as_str(), i.planned.node.as_str());
-            if takes_turns && let Some(before) = turns.get(id).and_then(|t| t.range(..node).next_back()) {
-                needs.push(Need::On { node: before.to_string(), id: id.to_string() });
+            let id = i.planned.id.as_str();
+            if takes_turns && there[id].len() > 1 {
+                let (width, allow_failed) = (i.row.batch.unwrap_or(1), i.row.allow_failed);
+                needs.push(Need::Turn { id: id.to_string(), width, allow_failed });
             }
             all.push(needs);
         }

@@ -65,6 +65,9 @@ pub enum What {
         changed: bool,
         millis: u64,
         output: String,
+        /// Of a step of packages: which version of each the node has now.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        versions: BTreeMap<String, String>,
     },
     StepFailed {
         generation: u32,

@@ -46,6 +46,15 @@ pub struct Outcome {
     /// Of the step as it was then: another one is another step.
     pub digest: Sha256,
     pub end: End,
+    /// Of a step of packages that was done: which version of each the node has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    fn new(at: Timestamp, generation: u32, digest: &Sha256, end: End) -> Outcome {
+        Outcome { at, generation, digest: *digest, end, versions: BTreeMap::new() }
+    }
 }
 
 /// How it ended.
@@ -94,13 +103,14 @@ impl Work {
                 let agent = Agent { arming: *arming, key: *key, version: version.clone(), since: at };
                 self.agents.insert(mac, agent);
             }
-            What::StepDone { generation, step, digest, changed, millis, .. } => {
+            What::StepDone { generation, step, digest, changed, millis, versions, .. } => {
                 let end = End::Done { changed: *changed, millis: *millis };
-                steps.insert(step.clone(), Outcome { at, generation: *generation, digest: *digest, end });
+                let outcome = Outcome::new(at, *generation, digest, end);
+                steps.insert(step.clone(), Outcome { versions: versions.clone(), ..outcome });
             }
             What::StepFailed { generation, step, digest, why, output } => {
                 let end = End::Failed { why: why.clone(), output: output.clone() };
-                steps.insert(step.clone(), Outcome { at, generation: *generation, digest: *digest, end });
+                steps.insert(step.clone(), Outcome::new(at, *generation, digest, end));
             }
             What::StepRetried { step, .. } => {
                 steps.remove(step);
@@ -108,7 +118,7 @@ impl Work {
             What::StepSkipped { step, digest, why, .. } => {
                 let generation = self.plan.as_ref().map_or(0, |p| p.generation);
                 let end = End::Skipped { why: why.clone() };
-                steps.insert(step.clone(), Outcome { at, generation, digest: *digest, end });
+                steps.insert(step.clone(), Outcome::new(at, generation, digest, end));
             }
             What::StepDrifted { step, detail } => {
                 if let Some(outcome) = steps.get_mut(step) {

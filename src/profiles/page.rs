@@ -74,6 +74,7 @@ pub fn part(part: &Part) -> String {
             .iter()
             .map(|a| format!("`{a}`"))
             .chain(s.after_all.iter().map(|a| format!("every `{a}`")))
+            .chain(s.same_versions.iter().map(|a| format!("one version of every `{a}`")))
             .collect();
         let _ = writeln!(
             o,

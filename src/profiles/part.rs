@@ -82,7 +82,7 @@ pub enum On {
     Once,
 }
 
-/// Whether nodes take turns.
+/// Whether nodes take turns: at most [`Row::batch`] of them at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Serial {
@@ -105,11 +105,18 @@ pub struct Row {
     /// Steps that must be done on every node before.
     #[serde(default)]
     pub after_all: Vec<String>,
-    /// `after_all` goes on although so many nodes failed.
+    /// Package steps whose packages must have one version on every node before (field-pain #118): a quorum whose
+    /// members speak different versions is made, and falls apart later.
+    #[serde(default)]
+    pub same_versions: Vec<String>,
+    /// `after_all` and turns go on although so many nodes failed.
     #[serde(default)]
     pub allow_failed: usize,
     #[serde(default)]
     pub serial: Option<Serial>,
+    /// So many nodes at a time where they take turns; 1 unless it says otherwise.
+    #[serde(default)]
+    pub batch: Option<usize>,
     /// An expression over the context; the step is left out where it is false.
     #[serde(default)]
     pub when: Option<String>,
@@ -389,6 +396,17 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Part>, Vec<Problem>) {
             if let Err(why) = row.shape() {
                 problems.push(said(part, format!("step {}: {why}", row.id), None));
             }
+            for other in &row.same_versions {
+                let name = full(&part.name, other);
+                let found = name.split_once('.').and_then(|(part, id)| {
+                    parts.get(part).and_then(|p| p.steps.iter().find(|r| r.id == id && r.packages.is_some()))
+                });
+                if found.is_none() {
+                    let what =
+                        format!("step {}: same_versions names {name}, which is no step of packages", row.id);
+                    problems.push(said(part, what, None));
+                }
+            }
             for other in row.after.iter().chain(&row.after_all) {
                 let name = full(&part.name, other.trim_end_matches('?'));
                 if !other.ends_with('?') && !known.contains(&name) {
@@ -441,6 +459,12 @@ impl Row {
         }
         if self.file.is_some() && self.template.is_some() == self.content.is_some() {
             return Err("a file needs a `template` or a `content`, one of both".to_string());
+        }
+        if self.batch.is_some() && self.serial.is_none() {
+            return Err("`batch` says how many nodes take their turn together; it needs `serial`".to_string());
+        }
+        if self.batch == Some(0) {
+            return Err("`batch = 0` would let nobody begin".to_string());
         }
         if self.link.is_some() && self.to.is_none() {
             return Err("a link needs `to`".to_string());

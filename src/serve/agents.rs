@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,6 +283,14 @@ async fn piece(shared: &Arc<Shared>, mac: Mac, query: Parameters, body: Bytes) -
     }
 }
 
+/// Of a step's own packages only: what an agent says is kept in the journal for ever.
+fn versions(step: &Step, said: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let Step::Packages { names } = step else { return BTreeMap::new() };
+    let own = said.into_iter().filter(|(name, _)| names.contains(name));
+    own.map(|(name, version)| (name, version.chars().filter(|c| !c.is_control()).take(80).collect()))
+        .collect()
+}
+
 async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
     let world = shared.hub.world();
     let Some(node) = world.site.node_by_mac(mac) else {
@@ -335,6 +344,7 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
             changed: done.changed,
             millis: done.millis,
             output: cut(&output, 2000),
+            versions: versions(&planned.step, done.versions),
         },
         Some(why) => {
             What::StepFailed { generation, step, digest, why: cut(&why, 500), output: cut(&output, 4000) }

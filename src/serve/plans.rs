@@ -100,12 +100,17 @@ async fn steps(shared: &Arc<Shared>, wish: StepWish) -> Reply {
         return sorry(StatusCode::BAD_REQUEST, "a skip is for one step on one node".to_string(), None);
     }
     let gates = shared.works.gates(shared, &adopted);
+    let named = wish.node.is_some() && wish.step.is_some();
+    let ended = |s: &Status| matches!(s, Status::Done { .. } | Status::Skipped);
     let mut done = Vec::new();
     for (p, status) in adopted.plan.steps.iter().zip(&gates.status) {
         let meant = wish.node.as_ref().is_none_or(|n| *n == p.node)
             && wish.step.as_ref().is_none_or(|s| *s == p.id)
-            && (matches!(status, Status::Failed { .. })
-                || wish.skip.is_some() && !matches!(status, Status::Done { .. } | Status::Skipped));
+            && match &wish.skip {
+                // One that is done is gone through again where a person names it and its node.
+                None => matches!(status, Status::Failed { .. }) || named && ended(status),
+                Some(_) => !ended(status),
+            };
         if !meant {
             continue;
         }

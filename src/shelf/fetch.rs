@@ -21,6 +21,8 @@ pub struct Wishes {
     pub packages: BTreeMap<String, Vec<String>>,
     /// Another archive than the one of the description or of this machine.
     pub mirror: Option<String>,
+    /// Refuse a loader that is not the very file that the description pins.
+    pub pinned: bool,
 }
 
 /// Under this name a manifest says what was asked for, so that the same wish is known again.
@@ -29,7 +31,7 @@ pub const ASKED: &str = "asked for";
 impl Wishes {
     /// A digest of the description and of these wishes.
     pub fn asked(&self, description: &impl serde::Serialize) -> String {
-        let text = serde_json::json!([description, self.packages, self.mirror]).to_string();
+        let text = serde_json::json!([description, self.packages, self.mirror, self.pinned]).to_string();
         Sha256::of(text.as_bytes()).to_string()
     }
 }
@@ -240,8 +242,36 @@ fn append(stage: &mut Stage, path: &str, archive: &[u8]) -> Result<(), Problem> 
     stage.write(path, &bytes)
 }
 
-/// Fetches the boot loaders.
-pub fn loaders(images: &Path, loaders: &[Loader], wishes: &Wishes) -> Result<Manifest, Problem> {
+/// Whether a loader out of the archive may be served. The archive's signature vouches for it in any case; the pin says
+/// which file was tried with this program. A distribution updates its loaders, so another one is a warning, and an error
+/// only where the pin is insisted on.
+fn judged(loader: &Loader, bytes: &[u8], version: &str, insist: bool) -> Result<Option<Problem>, Problem> {
+    let found = Sha256::of(bytes);
+    let pinned = Sha256::parse(&loader.sha256)
+        .map_err(|e| Problem::input(format!("images/loaders.toml: {}: {e}", loader.file)))?;
+    if pinned == found {
+        return Ok(None);
+    }
+    let problem = Problem::environment(format!("the loader {} is not the one that is pinned", loader.file))
+        .why(format!("{} {version} has sha256 {found}, pinned is {pinned}", loader.package));
+    match insist {
+        true => Err(problem.help(
+            "look at the package's changelog, then fetch without --pinned, or put the new digest into images/loaders.toml of your --tree",
+        )),
+        false => Ok(Some(
+            problem
+                .help("it comes from the distribution's signed archive and is served; boot one machine with it before you travel, or insist with --pinned")
+                .warning(),
+        )),
+    }
+}
+
+/// Fetches the boot loaders. The warnings are for a person; the loaders are published all the same.
+pub fn loaders(
+    images: &Path,
+    loaders: &[Loader],
+    wishes: &Wishes,
+) -> Result<(Manifest, Vec<Problem>), Problem> {
     tools::need(&["apt-get", "apt-helper", "apt-config", "dpkg-deb"])?;
     let url = match &wishes.mirror {
         Some(url) => url.trim_end_matches('/').to_string(),
@@ -251,7 +281,8 @@ pub fn loaders(images: &Path, loaders: &[Loader], wishes: &Wishes) -> Result<Man
     stage.origin.insert(ASKED.to_string(), wishes.asked(&loaders));
     // Packages by where they come from, each unpacked once.
     let mut apts: BTreeMap<(String, Arch), Apt> = BTreeMap::new();
-    let mut trees: BTreeMap<(String, Arch, String), PathBuf> = BTreeMap::new();
+    let mut trees: BTreeMap<(String, Arch, String), (PathBuf, String)> = BTreeMap::new();
+    let mut problems = Vec::new();
     for loader in loaders {
         let suite = loader.suite.clone().unwrap_or_else(|| "stable".to_string());
         let root = (suite.clone(), loader.arch);
@@ -270,17 +301,34 @@ pub fn loaders(images: &Path, loaders: &[Loader], wishes: &Wishes) -> Result<Man
             };
             let work = stage.work.join(format!("{}-{}", key.0, key.1));
             let (tree, version) = package_tree(&work, &apts[&root], &wanted)?;
-            stage.origin.insert(format!("{} ({})", loader.package, loader.arch), version);
-            trees.insert(key.clone(), tree);
+            stage.origin.insert(format!("{} ({})", loader.package, loader.arch), version.clone());
+            let version = version.split(' ').next().unwrap_or_default().to_string();
+            trees.insert(key.clone(), (tree, version));
         }
-        let bytes = read_inside(&trees[&key], &loader.path, &loader.package)?;
-        let (found, pinned) = (Sha256::of(&bytes), Sha256::parse(&loader.sha256));
-        if pinned.as_ref() != Ok(&found) {
-            return Err(Problem::environment(format!("the loader {} is not the one that is pinned", loader.file))
-                .why(format!("{} has sha256 {found}, pinned is {}", loader.package, loader.sha256))
-                .help("after an update of the distribution: look at the change, then put the new digest into images/loaders.toml"));
-        }
+        let (tree, version) = &trees[&key];
+        let bytes = read_inside(tree, &loader.path, &loader.package)?;
+        problems.extend(judged(loader, &bytes, version, wishes.pinned)?);
         stage.write(&loader.file, &bytes)?;
     }
-    stage.publish()
+    Ok((stage.publish()?, problems))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_updated_loader_is_a_warning_and_an_error_where_the_pin_is_insisted_on() {
+        let pinned = Sha256::of(b"tried").to_string();
+        let loader: Loader = serde_json::from_value(serde_json::json!({
+            "file": "grubx64.efi", "arch": "amd64", "firmware": "uefi", "sha256": pinned,
+            "package": "grub", "path": "x", "licence": "GPL-3.0-or-later",
+        }))
+        .expect("a loader");
+        assert!(judged(&loader, b"tried", "1", true).is_ok_and(|p| p.is_none()));
+        let warning = judged(&loader, b"updated", "2", false).expect("served").expect("said");
+        let said = format!("{warning}");
+        assert!(said.starts_with("warning") && said.contains("grub 2 has sha256"), "{said}");
+        assert!(judged(&loader, b"updated", "2", true).is_err());
+    }
 }

@@ -157,6 +157,7 @@ async fn agent(place: Arc<Place>, mac: Mac, token: String, identity: Identity) {
                 changed: true,
                 millis: place.work.as_millis() as u64,
                 output: "done\n".to_string(),
+                versions: Default::default(),
             };
             match client.post::<_, ()>(api::REPORT, &finished).await {
                 Ok(_) => place.done.fetch_add(1, Ordering::Relaxed),
