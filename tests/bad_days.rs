@@ -12,13 +12,18 @@ use std::time::Duration;
 mod serving;
 use serving::place::{Place, Process, SECRET_PART, mac, read, soon};
 
-/// What an agent of node `n` says first, with a clock that is `ahead` milliseconds ahead.
-async fn speak(place: &Place, n: usize, token: &str, ahead: i64) -> Result<Option<Work>, Lost> {
+/// The way of an agent of node `n` to the server.
+fn client(place: &Place, n: usize) -> Client {
     let conf = read(&place.path(&format!("node{n}/agent.toml")));
     let pin = conf.lines().find_map(|l| l.strip_prefix("pin = ")).unwrap().trim_matches('"').to_string();
     let identity = Identity::load_or_make(&place.path("own-key.json"), &mac(n)).unwrap();
     let server = format!("127.0.0.1:{}", place.agents);
-    let mut client = Client::new(&identity, Sha256::parse(&pin).unwrap(), vec![server]).unwrap();
+    Client::new(&identity, Sha256::parse(&pin).unwrap(), vec![server]).unwrap()
+}
+
+/// What an agent of node `n` says first, with a clock that is `ahead` milliseconds ahead.
+async fn speak(place: &Place, n: usize, token: &str, ahead: i64) -> Result<Option<Work>, Lost> {
+    let mut client = client(place, n);
     let version = "0".to_string();
     let join = Join { mac: mac(n).parse().unwrap(), token: token.to_string(), version: version.clone() };
     client.post::<_, ()>(api::JOIN, &join).await?;
@@ -135,4 +140,69 @@ fn a_second_server_of_the_site_with_an_older_plan_is_not_obeyed() {
 /// The images are in no backup.
 fn publish(place: &Place) {
     std::fs::rename(place.path("newer/images"), place.path(".bootstead/images")).unwrap();
+}
+
+#[test]
+fn a_step_that_outlives_its_agent_is_not_run_beside_itself() {
+    let slow = format!(
+        "{SECRET_PART}\n[[step]]\nid = \"slow\"\nafter = [\"folder\"]\ncreates = \"/srv/alpha/slow\"\n\
+         run = 'echo begin >> \"$ROOT/../runs\"; sleep 4; echo end >> \"$ROOT/../runs\"; touch \"$ROOT/srv/alpha/slow\"'\n\
+         env = {{ ROOT = \"{{{{ vars.root }}}}\" }}\n"
+    );
+    let place = Place::new(&slow);
+    let _server = place.serve();
+    place.install(1);
+    let agent = place.agent(1);
+    soon("it joins", || place.events().contains("agent-joined"));
+    place.well(&["apply", "--yes"]);
+    let runs = place.path("node1/runs");
+    soon("the step is at work", || runs.exists());
+    agent.kill();
+    let _second = place.agent(1);
+    soon("it is done", || place.well(&["steps", "--node", "n1", "--all"]).contains("n1  alpha.slow"));
+    soon("it is reported", || place.events().contains("\"step\":\"alpha.slow\""));
+    assert_eq!(read(&runs), "begin\nend\n", "one run, begun by the first agent and waited for by the second");
+    assert!(read(&place.path("agent1.log")).contains("an earlier run of this step is still at work"));
+}
+
+#[test]
+fn a_report_of_a_step_whose_turn_has_not_come_counts_for_nothing() {
+    let place = Place::new(SECRET_PART);
+    let _server = place.serve();
+    let token = place.install(1);
+    place.well(&["apply", "--yes"]);
+    let plan: serde_json::Value = serde_json::from_str(&place.well(&["plan", "--json"])).unwrap();
+    let step = |id: &str| {
+        let steps = plan["steps"].as_array().unwrap();
+        let step = steps.iter().find(|s| s["node"] == "n1" && s["id"] == id).unwrap();
+        Sha256::parse(step["digest"].as_str().unwrap()).unwrap()
+    };
+    let said = |id: &str| api::Finished {
+        generation: 1,
+        id: id.to_string(),
+        digest: step(id),
+        mode: api::Mode::Apply,
+        look: 0,
+        failed: None,
+        changed: true,
+        millis: 1,
+        output: String::new(),
+        versions: Default::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let work = speak(&place, 1, &token, 0).await.unwrap().unwrap();
+        let given: Vec<&str> = work.tasks.iter().map(|t| t.id.as_str()).collect();
+        assert_eq!(given, ["alpha.folder"]);
+        let mut client = client(&place, 1);
+        let refused = client.post::<_, ()>(api::REPORT, &said("alpha.whole")).await;
+        let Err(Lost::Refused(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("alpha.whole: it was not given to this node"), "{why}");
+        client.post::<_, ()>(api::REPORT, &said("alpha.folder")).await.unwrap();
+        // Its answer was lost and it is said again: known, and recorded once.
+        client.post::<_, ()>(api::REPORT, &said("alpha.folder")).await.unwrap();
+    });
+    let events = place.events();
+    assert_eq!(events.matches("\"what\":\"step-done\"").count(), 1, "{events}");
+    assert!(events.contains("the report of alpha.whole"), "it is on the node's timeline");
 }

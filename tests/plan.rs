@@ -125,7 +125,16 @@ fn finish(plan: &Plan, work: &mut Work, generation: u32) {
 
 fn done(id: &str, digest: Sha256, generation: u32) -> What {
     let (step, versions) = (id.to_string(), BTreeMap::new());
-    What::StepDone { generation, step, digest, changed: true, millis: 1, output: String::new(), versions }
+    What::StepDone {
+        generation,
+        step,
+        digest,
+        changed: true,
+        millis: 1,
+        output: String::new(),
+        once: false,
+        versions,
+    }
 }
 
 fn here(_: Mac) -> Presence {
@@ -156,7 +165,16 @@ fn packages(p: &bootstead::cluster::plan::Planned, version: &str) -> What {
     let Step::Packages { names } = &p.step else { panic!("{} is no step of packages", p.id) };
     let versions = names.iter().map(|n| (n.clone(), version.to_string())).collect();
     let (step, digest) = (p.id.clone(), p.digest);
-    What::StepDone { generation: 1, step, digest, changed: true, millis: 1, output: String::new(), versions }
+    What::StepDone {
+        generation: 1,
+        step,
+        digest,
+        changed: true,
+        millis: 1,
+        output: String::new(),
+        once: false,
+        versions,
+    }
 }
 
 #[test]
@@ -239,6 +257,76 @@ fn computes_are_restarted_in_batches_and_too_many_failures_stop_them() {
     let status = gates(&plan, &work, &here).status;
     let Status::Blocked { why } = &status[services[60]] else { panic!("{:?}", status[services[60]]) };
     assert!(why.contains("failed and 16 more"), "{why}");
+}
+
+#[test]
+fn computes_that_are_away_do_not_hold_up_discovery_and_late_ones_are_discovered() {
+    let site = reference(20);
+    let plan = first_plan(&site);
+    let mut work = Work::default();
+    finish(&plan, &mut work, 1);
+    let computes: Vec<Mac> =
+        plan.steps.iter().filter(|p| p.id == "nova-compute.service").map(|p| p.mac).collect();
+    let reset = |work: &mut Work, mac: Mac, id: &str| {
+        work.apply(
+            Timestamp(2_000_000),
+            Some(mac),
+            &What::StepRetried { step: id.into(), by: "test".into() },
+        );
+    };
+    let discover = plan.steps.iter().position(|p| p.id == "nova.discover").unwrap();
+    let status = |work: &Work, away: &[Mac]| {
+        let presence = |mac| if away.contains(&mac) { Presence::Never } else { here(mac) };
+        gates(&plan, work, &presence).status[discover].clone()
+    };
+    // Three never came, the packages of a fourth could not be had: the others are discovered all the same.
+    reset(&mut work, plan.steps[discover].mac, "nova.discover");
+    for mac in &computes[..4] {
+        reset(&mut work, *mac, "nova-compute.service");
+    }
+    let p = plan.steps.iter().find(|p| p.id == "nova-compute.packages" && p.mac == computes[3]).unwrap();
+    let (step, digest) = (p.id.clone(), p.digest);
+    let what = What::StepFailed { generation: 1, step, digest, why: "no".into(), output: String::new() };
+    work.apply(Timestamp(2_000_001), Some(p.mac), &what);
+    assert_eq!(status(&work, &computes[..3]), Status::Ready);
+    // One that is here and at it is waited for.
+    assert!(matches!(status(&work, &computes[..2]), Status::Waiting { .. }));
+    let p = &plan.steps[discover];
+    work.apply(Timestamp(2_000_002), Some(p.mac), &done(&p.id, p.digest, 1));
+    assert!(matches!(status(&work, &computes[..3]), Status::Done { .. }));
+    // One of the three arrives late.
+    let late = plan.steps.iter().find(|p| p.id == "nova-compute.service" && p.mac == computes[0]).unwrap();
+    work.apply(Timestamp(2_000_003), Some(late.mac), &done(&late.id, late.digest, 1));
+    assert_eq!(status(&work, &computes[1..3]), Status::Ready, "it is discovered");
+}
+
+#[test]
+fn what_was_done_once_stays_done_when_its_node_is_installed_anew_and_ends_with_the_last_member() {
+    let site = lab();
+    let plan = first_plan(&site);
+    let mut work = Work::default();
+    finish(&plan, &mut work, 1);
+    for p in plan.steps.iter().filter(|p| p.once) {
+        let mut what = done(&p.id, p.digest, 1);
+        if let What::StepDone { once, .. } = &mut what {
+            *once = true;
+        }
+        work.apply(Timestamp(2_000_000), Some(p.mac), &what);
+    }
+    let bootstrap = plan.steps.iter().position(|p| p.id == "galera.bootstrap").unwrap();
+    let members: Vec<Mac> = plan.steps.iter().filter(|p| p.id == "galera.packages").map(|p| p.mac).collect();
+    assert_eq!(members.len(), 3);
+    let forget = |work: &mut Work, mac: Mac| {
+        work.apply(Timestamp(3_000_000), Some(mac), &What::Forgotten { by: "test".into() });
+    };
+    let status = |work: &Work| gates(&plan, work, &here).status[bootstrap].clone();
+    forget(&mut work, plan.steps[bootstrap].mac);
+    assert!(matches!(status(&work), Status::Done { .. }), "the database was begun, whoever began it");
+    assert!(work.ever_done("galera.bootstrap"));
+    for mac in &members {
+        forget(&mut work, *mac);
+    }
+    assert!(!matches!(status(&work), Status::Done { .. }), "nobody has it any more: it is begun anew");
 }
 
 proptest! {

@@ -286,8 +286,16 @@ fn sysctl_text(values: &BTreeMap<String, String>) -> String {
     format!("# Written by Bootstead.\n{lines}")
 }
 
+/// As sysctl(8) reads a key: dots are the separators unless a slash is (`net/ipv4/conf/eth0.100/arp_ignore`).
+fn sysctl_path(key: &str) -> String {
+    match key.contains('/') {
+        true => format!("/proc/sys/{key}"),
+        false => format!("/proc/sys/{}", key.replace('.', "/")),
+    }
+}
+
 fn sysctl_now(host: &Host, key: &str) -> Result<String, Failed> {
-    let at = host.path(&format!("/proc/sys/{}", key.replace('.', "/")))?;
+    let at = host.path(&sysctl_path(key))?;
     let text = std::fs::read_to_string(&at).map_err(|e| Failed::io("read", &at, &e))?;
     Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -303,7 +311,7 @@ fn sysctl(host: &Host, file: &str, values: &BTreeMap<String, String>) -> Result<
         if sysctl_now(host, key)? == *value {
             continue;
         }
-        let at = host.path(&format!("/proc/sys/{}", key.replace('.', "/")))?;
+        let at = host.path(&sysctl_path(key))?;
         std::fs::write(&at, value).map_err(|e| Failed::io("set", &at, &e))?;
         let now = sysctl_now(host, key)?;
         if now != *value {

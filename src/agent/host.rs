@@ -2,6 +2,7 @@
 
 use super::apply::Failed;
 use super::memory::Memory;
+use crate::base::Sha256;
 use crate::problem::reason;
 use crate::steps::{INTERFACE, fill};
 use std::io::Write as _;
@@ -21,13 +22,28 @@ pub struct Host {
     packages: Arc<Mutex<()>>,
     /// Packages that steps wait for.
     wanted: Arc<Mutex<Vec<String>>>,
+    /// Of whose scripts the files are named, so that a later agent knows them.
+    step: Arc<str>,
 }
 
 static SCRATCH: AtomicU64 = AtomicU64::new(0);
 
 impl Host {
     pub fn new(root: &Path, memory: Arc<Memory>) -> Host {
-        Host { root: root.to_path_buf(), memory, packages: Arc::default(), wanted: Arc::default() }
+        let (packages, wanted) = (Arc::default(), Arc::default());
+        Host { root: root.to_path_buf(), memory, packages, wanted, step: Arc::from("look") }
+    }
+
+    /// The same node, for this step: its scripts carry a name of their own, made of agent and step.
+    pub fn for_step(&self, id: &str) -> Host {
+        let folder = self.memory.folder().as_os_str().as_encoded_bytes();
+        let name = Sha256::of(&[folder, b"\0", id.as_bytes()].concat()).short();
+        Host { step: Arc::from(name), ..self.clone() }
+    }
+
+    /// The beginning of the names of this step's scripts.
+    pub fn scripts(&self) -> String {
+        format!(".bootstead-{}-", self.step)
     }
 
     /// An absolute path of the node.
@@ -83,7 +99,8 @@ impl Host {
     /// A script in a file that only its account can read; it is gone with the value.
     pub fn scratch(&self, text: &str, user: Option<&str>) -> Result<Scratch, Failed> {
         let number = SCRATCH.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!(".bootstead-{}-{number}.sh", std::process::id()));
+        let name = format!("{}{}-{number}.sh", self.scripts(), std::process::id());
+        let path = std::env::temp_dir().join(name);
         let failed = |e: std::io::Error| Failed::new(format!("cannot write a script: {}", reason(&e)));
         let _ = std::fs::remove_file(&path);
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);

@@ -222,10 +222,11 @@ impl Ended {
 
 /// Does one task; a step that panics has failed, and the agent goes on.
 fn one(host: &Host, task: Task) -> Ended {
+    let host = &host.for_step(&key(&task.id, task.look));
     let start = Instant::now();
     let limit = Duration::from_secs(u64::from(task.timeout.max(1)));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match task.mode {
-        Mode::Apply => apply::apply(host, &task.step, limit),
+        Mode::Apply => shell::alone(host, limit).and_then(|()| apply::apply(host, &task.step, limit)),
         Mode::Compare => apply::compare(host, &task.step),
     }))
     .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));

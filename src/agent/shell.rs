@@ -6,6 +6,7 @@ use crate::api::OUTPUT;
 use crate::problem::reason;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -111,6 +112,44 @@ fn follow(mut from: impl Read + Send + 'static, to: Arc<Mutex<Tail>>) -> std::th
             }
             to.lock().unwrap_or_else(|e| e.into_inner()).push(&buffer[..n]);
         }
+    })
+}
+
+/// Waits until no script of this step runs any more that an earlier agent began.
+///
+/// What an agent starts survives it (a restart of the agent must not cut a schema in two), so the agent after it would
+/// begin the same script beside it (field-pain #113). A script's file is named after its step, and `sh` has that name
+/// among its arguments: no lock that a daemon could inherit, no record that a crash could lose.
+pub fn alone(host: &Host, limit: Duration) -> Result<(), Failed> {
+    let until = Instant::now() + limit;
+    let mut told = false;
+    while let Some(pid) = running(&host.scripts()) {
+        if Instant::now() >= until {
+            let why = format!(
+                "an earlier run of this step, which outlived its agent, is still at work after {} s (process {pid})",
+                limit.as_secs()
+            );
+            return Err(Failed::new(why));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::info!(pid, "an earlier run of this step is still at work; waiting for its end");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}
+
+/// A process that runs a script whose file's name begins so.
+fn running(name: &str) -> Option<u32> {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let ours = line.split(|b| *b == 0).any(|word| {
+            std::path::Path::new(std::ffi::OsStr::from_bytes(word))
+                .file_name()
+                .is_some_and(|f| f.as_encoded_bytes().starts_with(name.as_bytes()))
+        });
+        ours.then_some(pid)
     })
 }
 

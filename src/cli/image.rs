@@ -25,6 +25,9 @@ enum Verb {
         /// Another Debian archive than the one that this machine's apt uses
         #[arg(long, value_name = "URL")]
         mirror: Option<String>,
+        /// Ask the archive for the image's suite by its other name (`stable`), where only that is in step
+        #[arg(long, value_name = "NAME")]
+        suite: Option<String>,
         /// A further Debian package for the mirror (may be repeated)
         #[arg(long, value_name = "PACKAGE")]
         include: Vec<String>,
@@ -77,8 +80,8 @@ enum Verb {
 pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
     let dir = g.images_dir();
     match args.verb {
-        Verb::Fetch { name, mirror, include, pinned, if_missing } => {
-            let wishes = fetch::Wishes { mirror, pinned, ..fetch::Wishes::default() };
+        Verb::Fetch { name, mirror, suite, include, pinned, if_missing } => {
+            let wishes = fetch::Wishes { mirror, suite, pinned, ..fetch::Wishes::default() };
             fetch_one(g, &dir, &name, wishes, include, if_missing)
         }
         Verb::Build { name, include, if_missing } => {

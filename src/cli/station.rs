@@ -117,7 +117,7 @@ impl<'a> Station<'a> {
                 let state = self.globals.state_dir();
                 let plan = crate::serve::works::read_plan(&state, current.generation, current.digest)?;
                 let known = gates(&plan, ledger.work(), &|_| Presence::Silent);
-                standings(&plan, &known, ledger.work(), &BTreeMap::new())
+                standings(&plan, &known, ledger.work(), &BTreeMap::new(), now())
             }
             None => BTreeMap::new(),
         };

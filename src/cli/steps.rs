@@ -172,8 +172,12 @@ fn table(list: &Listed, args: &StepsArgs, style: &Style) -> String {
         if !meant || done && !args.all {
             continue;
         }
-        let (mark, paint) = mark(&row.status, row.running);
+        let (mark, paint) = match &row.overdue {
+            Some(_) => ("!", Paint::Late),
+            None => mark(&row.status, row.running),
+        };
         let note = match &row.status {
+            _ if row.overdue.is_some() => row.overdue.clone().unwrap_or_default(),
             Status::Waiting { why } | Status::Blocked { why } => format!("waits for {why}"),
             Status::Failed { why } => why.clone(),
             Status::Skipped => "skipped".to_string(),

@@ -3,7 +3,7 @@
 use super::plan::{Need, Plan, Planned};
 use crate::base::{Mac, Sha256};
 use crate::lifecycle::Work;
-use crate::lifecycle::work::End;
+use crate::lifecycle::work::{End, Outcome};
 use crate::steps::Step;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -110,6 +110,9 @@ pub struct Row {
     pub sentence: String,
     /// An agent is at it.
     pub running: bool,
+    /// It is at it for too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdue: Option<String>,
     #[serde(flatten)]
     pub status: Status,
 }
@@ -120,28 +123,35 @@ impl Listed {
     }
 }
 
-/// How the instances of one step's name are doing.
+/// How the instances of one step's name are doing. Lists are in the plan's order.
 #[derive(Default)]
 struct Tally {
     total: usize,
     done: usize,
     failed: Vec<usize>,
-    /// Those that are not done, in the plan's order.
+    /// Those that are not done.
     open: Vec<usize>,
-    /// Of these, whose agents are silent, and who never joined.
+    /// Of these, those that cannot come to it now: their node is away, or something before it failed.
+    stuck: Vec<usize>,
+    /// Of these, those whose agent is silent: it may be in the middle of it.
     silent: Vec<usize>,
-    never: Vec<usize>,
 }
 
 impl Tally {
-    /// What there is to say as long as more than `allow_failed` failed, or some are not done.
+    /// What there is to say as long as some are not done.
+    ///
+    /// Where failures are allowed, who cannot come counts as one: some of 500 machines are always away.
     fn all(&self, plan: &Plan, id: &str, allow_failed: usize) -> Option<Status> {
         if let Some(blocked) = self.too_many(plan, id, allow_failed) {
             return Some(blocked);
         }
-        let first = self.open.first()?;
-        let left = self.total - self.done - self.failed.len();
-        let more = if left > 1 { format!(" and {} more", left - 1) } else { String::new() };
+        let forgiven = allow_failed > 0 && self.failed.len() + self.stuck.len() <= allow_failed;
+        let mut left = self.open.iter().filter(|o| !forgiven || !self.stuck.contains(o));
+        let first = left.next()?;
+        let more = match left.count() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
         Some(Status::Waiting { why: format!("{id} on {}{more}", plan.steps[*first].node) })
     }
 
@@ -156,19 +166,25 @@ impl Tally {
         Some(Status::Blocked { why: format!("{id} on {node} failed{more}") })
     }
 
-    /// The turn of instance `i`: fewer than `width` that stand before it may be at it.
+    /// The turn of instance `i`: fewer than `width` that stand before it are not done.
     ///
-    /// Who never joined is at nothing. A silent node may be in the middle of it, so it holds its turn; where failures
-    /// are allowed, so many silent ones do not: some of 500 machines are always away.
+    /// Without allowed failures the order is strict, so that no two members of a quorum can be at it: whoever is not
+    /// done holds its turn, wherever it is. With them, who cannot come to it holds none; of the silent ones, who may be
+    /// in the middle of it, as many as may fail.
     fn turn(&self, plan: &Plan, i: usize, width: usize, allow_failed: usize) -> Option<Status> {
         if let Some(blocked) = self.too_many(plan, &plan.steps[i].id, allow_failed) {
             return Some(blocked);
         }
         let before = |list: &[usize]| list.partition_point(|o| *o < i);
-        let forgiven = before(&self.silent).min(allow_failed - self.failed.len());
-        let at_it = before(&self.open) - before(&self.never) - forgiven;
-        let last = self.open[..before(&self.open)].iter().rfind(|o| !self.never.contains(o));
-        let last = last.filter(|_| at_it >= width)?;
+        let open = before(&self.open);
+        let at_it = if allow_failed == 0 {
+            open
+        } else {
+            let silent = before(&self.silent);
+            open - (before(&self.stuck) - silent) - silent.min(allow_failed - self.failed.len())
+        };
+        let last = self.open[..open].iter().rfind(|o| allow_failed == 0 || !self.stuck.contains(o));
+        let last = last.or(self.open[..open].last()).filter(|_| at_it >= width)?;
         Some(Status::Waiting { why: format!("its turn after {}", plan.steps[*last].node) })
     }
 }
@@ -199,7 +215,7 @@ fn versions(plan: &Plan, work: &Work, id: &str) -> Option<String> {
 pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Gates {
     let mut ended: Vec<Option<Status>> = plan.steps.iter().map(|p| ended(p, work)).collect();
     services(plan, work, &mut ended);
-    let ended = ended;
+    late(plan, work, &mut ended);
     let mut tallies: HashMap<&str, Tally> = HashMap::new();
     let mut own: HashMap<(&str, &str), usize> = HashMap::with_capacity(plan.steps.len());
     for (i, p) in plan.steps.iter().enumerate() {
@@ -209,61 +225,63 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
         match &ended[i] {
             Some(Status::Failed { .. }) => tally.failed.push(i),
             Some(_) => tally.done += 1,
-            None => {
-                tally.open.push(i);
-                match presence(p.mac) {
-                    Presence::Here { .. } => {}
-                    Presence::Silent => tally.silent.push(i),
-                    Presence::Never => tally.never.push(i),
-                }
-            }
+            None => tally.open.push(i),
         }
     }
-    let one = |node: &str, id: &str| -> Option<Status> {
-        let i = *own.get(&(node, id))?;
-        match &ended[i] {
-            Some(Status::Failed { .. }) => Some(Status::Blocked { why: format!("{id} on {node} failed") }),
-            Some(_) => None,
-            None => Some(Status::Waiting { why: format!("{id} on {node}") }),
-        }
-    };
     let mut differ: HashMap<&str, Option<String>> = HashMap::new();
     for need in plan.steps.iter().zip(&ended).filter(|(_, e)| e.is_none()).flat_map(|(p, _)| &p.needs) {
         if let Need::Same { id } = need {
             differ.entry(id).or_insert_with(|| versions(plan, work, id));
         }
     }
-    let need = |i: usize, need: &Need| -> Option<Status> {
-        match need {
-            Need::Own(id) => one(&plan.steps[i].node, id),
-            Need::All { id, allow_failed } => tallies.get(id.as_str())?.all(plan, id, *allow_failed),
-            Need::Turn { id, width, allow_failed } => {
-                tallies.get(id.as_str())?.turn(plan, i, *width, *allow_failed)
-            }
-            Need::Same { id } => {
-                let incomplete = tallies.get(id.as_str())?.all(plan, id, 0);
-                incomplete.or_else(|| Some(Status::Blocked { why: differ.get(id.as_str())?.clone()? }))
+    let mut stuck = vec![false; plan.steps.len()];
+    let mut status = Vec::with_capacity(plan.steps.len());
+    // In the plan's order: what a step needs was looked at before it.
+    for (i, (p, end)) in plan.steps.iter().zip(&ended).enumerate() {
+        if let Some(end) = end {
+            stuck[i] = matches!(end, Status::Failed { .. });
+            status.push(end.clone());
+            continue;
+        }
+        let mut open: Vec<Status> = Vec::new();
+        for need in &p.needs {
+            open.extend(match need {
+                Need::Own(id) => own.get(&(p.node.as_str(), id.as_str())).and_then(|o| {
+                    stuck[i] |= stuck[*o];
+                    match &ended[*o] {
+                        Some(Status::Failed { .. }) => {
+                            Some(Status::Blocked { why: format!("{id} on {} failed", p.node) })
+                        }
+                        Some(_) => None,
+                        None => Some(Status::Waiting { why: format!("{id} on {}", p.node) }),
+                    }
+                }),
+                Need::All { id, allow_failed } => {
+                    tallies.get(id.as_str()).and_then(|t| t.all(plan, id, *allow_failed))
+                }
+                Need::Turn { id, width, allow_failed } => {
+                    tallies.get(id.as_str()).and_then(|t| t.turn(plan, i, *width, *allow_failed))
+                }
+                Need::Same { id } => {
+                    let incomplete = tallies.get(id.as_str()).and_then(|t| t.all(plan, id, 0));
+                    let differ = || differ.get(id.as_str()).cloned().flatten();
+                    incomplete.or_else(|| differ().map(|why| Status::Blocked { why }))
+                }
+            });
+        }
+        let present = presence(p.mac);
+        // What cannot come by itself is the news.
+        let blocked = open.iter().find(|s| matches!(s, Status::Blocked { .. }));
+        let now = blocked.or(open.first()).cloned().unwrap_or_else(|| here(p, present));
+        stuck[i] |= matches!(now, Status::Blocked { .. }) || !matches!(present, Presence::Here { .. });
+        if let Some(tally) = tallies.get_mut(p.id.as_str()).filter(|_| stuck[i]) {
+            tally.stuck.push(i);
+            if present == Presence::Silent {
+                tally.silent.push(i);
             }
         }
-    };
-    let status = plan
-        .steps
-        .iter()
-        .zip(&ended)
-        .enumerate()
-        .map(|(i, (p, end))| match end {
-            Some(status) => status.clone(),
-            None => {
-                let open: Vec<Status> = p.needs.iter().filter_map(|n| need(i, n)).collect();
-                // What cannot come by itself is the news.
-                let blocked = open.iter().find(|s| matches!(s, Status::Blocked { .. }));
-                match blocked.or(open.first()) {
-                    Some(status) => status.clone(),
-                    None => here(p, presence(p.mac)),
-                }
-            }
-        })
-        .collect();
+        status.push(now);
+    }
     Gates { status }
 }
 
@@ -307,20 +325,30 @@ fn services(plan: &Plan, work: &Work, ended: &mut [Option<Status>]) {
     }
 }
 
+/// What went on although some were missing is done again when they came: a compute that arrives late is discovered.
+fn late(plan: &Plan, work: &Work, ended: &mut [Option<Status>]) {
+    for (i, p) in plan.steps.iter().enumerate() {
+        if !matches!(ended[i], Some(Status::Done { .. })) {
+            continue;
+        }
+        let Some(done) = outcome(p, work).map(|o| o.at) else { continue };
+        let news = p.needs.iter().any(|need| match need {
+            Need::All { id, allow_failed } if *allow_failed > 0 => {
+                let mut all = work.outcomes_of(id);
+                all.any(|(_, o)| o.at > done && matches!(o.end, End::Done { .. }))
+            }
+            _ => false,
+        });
+        if news {
+            ended[i] = None;
+        }
+    }
+}
+
 /// How a step ended, if it did: by this plan, or by an earlier one that had the same step.
 fn ended(p: &Planned, work: &Work) -> Option<Status> {
     let current = work.plan.as_ref();
-    let counts = |o: &&crate::lifecycle::work::Outcome| {
-        o.digest == p.digest && current.is_none_or(|c| !c.again || o.generation >= c.generation)
-    };
-    let outcome = match p.once {
-        true => work
-            .outcomes_of(&p.id)
-            .map(|(_, o)| o)
-            .filter(counts)
-            .max_by_key(|o| matches!(o.end, End::Done { .. } | End::Skipped { .. }))?,
-        false => work.outcome(p.mac, &p.id).filter(counts)?,
-    };
+    let outcome = outcome(p, work)?;
     match &outcome.end {
         End::Done { changed, .. } => {
             let now = current.is_none_or(|c| outcome.generation >= c.generation);
@@ -334,4 +362,17 @@ fn ended(p: &Planned, work: &Work) -> Option<Status> {
             waits.then_some(Status::Done { changed: false })
         }
     }
+}
+
+/// What counts of what is known of a step.
+fn outcome<'a>(p: &'a Planned, work: &'a Work) -> Option<&'a Outcome> {
+    let current = work.plan.as_ref();
+    let counts = |o: &&Outcome| {
+        o.digest == p.digest && current.is_none_or(|c| !c.again || o.generation >= c.generation)
+    };
+    if !p.once {
+        return work.outcome(p.mac, &p.id).filter(counts);
+    }
+    let all = work.outcomes_of(&p.id).map(|(_, o)| o).chain(work.kept(&p.id));
+    all.filter(counts).max_by_key(|o| (matches!(o.end, End::Done { .. } | End::Skipped { .. }), o.at))
 }

@@ -14,5 +14,5 @@ pub mod view;
 pub use diff::{Change, diff};
 pub use gates::{Gates, Presence, Status, gates};
 pub use plan::{Need, Plan, Planned, plan};
-pub use standing::{Standing, standings};
+pub use standing::{Running, Standing, overdue, standings};
 pub use view::{Look, backups, looks, recovery};

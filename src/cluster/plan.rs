@@ -70,7 +70,11 @@ impl Plan {
         Sha256::of(&serde_json::to_vec(self).unwrap_or_default())
     }
     pub fn find(&self, node: &str, id: &str) -> Option<&Planned> {
-        self.steps.iter().find(|s| s.node == node && s.id == id)
+        self.steps.get(self.place(node, id)?)
+    }
+    /// Where this step of this node stands.
+    pub fn place(&self, node: &str, id: &str) -> Option<usize> {
+        self.steps.iter().position(|s| s.node == node && s.id == id)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Owns `standings`: how far each node is in the plan that is in use, in one line per node for the board.
 
 use super::gates::{Gates, Status};
-use super::plan::Plan;
+use super::plan::{Plan, Planned};
+use crate::base::time::span;
 use crate::base::{Mac, Timestamp};
 use crate::lifecycle::Work;
 use serde::{Deserialize, Serialize};
@@ -32,12 +33,34 @@ impl Standing {
     }
 }
 
-/// Every node that the plan has steps for. `running` are the steps that agents are at.
+/// The steps that agents say they are at, with the time when they said so first.
+pub type Running = BTreeMap<Mac, BTreeMap<String, Timestamp>>;
+
+/// Seconds beside a step's own time: an agent ends what takes longer, and says so.
+const GRACE: u64 = 60;
+
+/// What there is to say of a step that its agent is at for longer than it may take: the agent itself hangs.
+pub fn overdue(p: &Planned, running: &Running, now: Timestamp) -> Option<String> {
+    let since = *running.get(&p.mac)?.get(&p.id)?;
+    let waited = now.since(since);
+    (waited > (u64::from(p.timeout) + GRACE) * 1000).then(|| {
+        format!(
+            "at it for {}, and it may take {} s: look at {} (`journalctl -u bootstead-agent`; a restart of the agent \
+             begins the step again)",
+            span(waited),
+            p.timeout,
+            p.node
+        )
+    })
+}
+
+/// Every node that the plan has steps for.
 pub fn standings(
     plan: &Plan,
     gates: &Gates,
     work: &Work,
-    running: &BTreeMap<Mac, Vec<String>>,
+    running: &Running,
+    now: Timestamp,
 ) -> BTreeMap<Mac, Standing> {
     let mut all: BTreeMap<Mac, Standing> = BTreeMap::new();
     let mut waits: BTreeMap<Mac, String> = BTreeMap::new();
@@ -49,8 +72,11 @@ pub fn standings(
             Status::Done { .. } | Status::Skipped => s.done += 1,
             Status::Failed { why } if s.failed.is_none() => s.failed = Some(format!("{}: {why}", p.id)),
             Status::Failed { .. } => {}
-            Status::Ready if running.get(&p.mac).is_some_and(|r| r.contains(&p.id)) => {
-                s.doing.get_or_insert_with(|| p.id.clone());
+            Status::Ready if running.get(&p.mac).is_some_and(|r| r.contains_key(&p.id)) => {
+                match overdue(p, running, now) {
+                    Some(why) => s.doing = Some(format!("{}: {why}", p.id)),
+                    None => drop(s.doing.get_or_insert_with(|| p.id.clone())),
+                }
             }
             Status::Ready => {
                 waits.entry(p.mac).or_insert_with(|| p.id.clone());

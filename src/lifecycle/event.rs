@@ -65,6 +65,9 @@ pub enum What {
         changed: bool,
         millis: u64,
         output: String,
+        /// It was done once for the whole cluster.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        once: bool,
         /// Of a step of packages: which version of each the node has now.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         versions: BTreeMap<String, String>,

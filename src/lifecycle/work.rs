@@ -4,7 +4,7 @@ use super::event::What;
 use super::step::Refused;
 use crate::base::{Mac, Sha256, Timestamp};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The cluster half of the ledger.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -15,6 +15,9 @@ pub struct Work {
     pub elected: BTreeMap<String, Mac>,
     agents: BTreeMap<Mac, Agent>,
     steps: BTreeMap<Mac, BTreeMap<String, Outcome>>,
+    /// What was done once for the cluster by a node that was installed anew or left, as long as others have the part.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    kept: BTreeMap<String, Outcome>,
 }
 
 /// Which plan is in use.
@@ -46,6 +49,9 @@ pub struct Outcome {
     /// Of the step as it was then: another one is another step.
     pub digest: Sha256,
     pub end: End,
+    /// It was done once for the whole cluster.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
     /// Of a step of packages that was done: which version of each the node has.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<String, String>,
@@ -53,7 +59,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(at: Timestamp, generation: u32, digest: &Sha256, end: End) -> Outcome {
-        Outcome { at, generation, digest: *digest, end, versions: BTreeMap::new() }
+        Outcome { at, generation, digest: *digest, end, once: false, versions: BTreeMap::new() }
     }
 }
 
@@ -86,27 +92,26 @@ impl Work {
             self.elected.extend(elected.iter().map(|(part, mac)| (part.clone(), *mac)));
         }
         let Some(mac) = mac else { return };
-        let steps = self.steps.entry(mac).or_default();
         match what {
             // A machine that is erased has nothing of what was done on it.
             What::AnswersServed { arming, .. }
                 if self.agents.get(&mac).is_some_and(|a| a.arming < *arming) =>
             {
-                self.agents.remove(&mac);
-                steps.clear();
+                return self.erased(mac);
             }
-            What::Forgotten { .. } => {
-                self.agents.remove(&mac);
-                steps.clear();
-            }
+            What::Forgotten { .. } => return self.erased(mac),
+            _ => {}
+        }
+        let steps = self.steps.entry(mac).or_default();
+        match what {
             What::AgentJoined { arming, key, version } => {
                 let agent = Agent { arming: *arming, key: *key, version: version.clone(), since: at };
                 self.agents.insert(mac, agent);
             }
-            What::StepDone { generation, step, digest, changed, millis, versions, .. } => {
+            What::StepDone { generation, step, digest, changed, millis, once, versions, .. } => {
                 let end = End::Done { changed: *changed, millis: *millis };
                 let outcome = Outcome::new(at, *generation, digest, end);
-                steps.insert(step.clone(), Outcome { versions: versions.clone(), ..outcome });
+                steps.insert(step.clone(), Outcome { once: *once, versions: versions.clone(), ..outcome });
             }
             What::StepFailed { generation, step, digest, why, output } => {
                 let end = End::Failed { why: why.clone(), output: output.clone() };
@@ -114,6 +119,7 @@ impl Work {
             }
             What::StepRetried { step, .. } => {
                 steps.remove(step);
+                self.kept.remove(step);
             }
             What::StepSkipped { step, digest, why, .. } => {
                 let generation = self.plan.as_ref().map_or(0, |p| p.generation);
@@ -132,6 +138,29 @@ impl Work {
         if steps.is_empty() {
             self.steps.remove(&mac);
         }
+    }
+
+    /// Nothing of what was done on this machine is there any more. What it did once for the whole cluster (a schema, the
+    /// beginning of a database) still is, as long as another machine has something of the same part.
+    fn erased(&mut self, mac: Mac) {
+        self.agents.remove(&mac);
+        let gone = self.steps.remove(&mac).unwrap_or_default();
+        let done = |o: &Outcome| o.once && matches!(o.end, End::Done { .. });
+        self.kept.extend(gone.into_iter().filter(|(_, o)| done(o)));
+        let part = |step: &str| step.split('.').next().unwrap_or_default().to_string();
+        let alive: BTreeSet<String> = self
+            .steps
+            .values()
+            .flatten()
+            .filter(|(_, o)| matches!(o.end, End::Done { .. } | End::Drifted { .. }))
+            .map(|(step, _)| part(step))
+            .collect();
+        self.kept.retain(|step, _| alive.contains(&part(step)));
+    }
+
+    /// What a node that was erased since did once for the cluster.
+    pub fn kept(&self, step: &str) -> Option<&Outcome> {
+        self.kept.get(step)
     }
 
     /// Whether a fact may happen: a second agent must not take the place of the first (field-pain #72).
@@ -163,6 +192,7 @@ impl Work {
     }
     /// Whether this step was ever done anywhere.
     pub fn ever_done(&self, step: &str) -> bool {
-        self.outcomes_of(step).any(|(_, o)| matches!(o.end, End::Done { .. } | End::Drifted { .. }))
+        self.kept.contains_key(step)
+            || self.outcomes_of(step).any(|(_, o)| matches!(o.end, End::Done { .. } | End::Drifted { .. }))
     }
 }

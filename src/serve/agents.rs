@@ -4,11 +4,11 @@ use super::collected;
 use super::hub::NotTaken;
 use super::path::Parameters;
 use super::shared::Shared;
-use super::works::Works;
+use super::works::{Taking, Works};
 use crate::api::{self, Finished, Found, Join, LookKind, Mode, Task, Work, WorkAsked};
 use crate::base::{Mac, Sha256};
-use crate::cluster::Status;
 use crate::cluster::gates::{Listed, Row};
+use crate::cluster::{Status, overdue};
 use crate::lifecycle::{Event, State, What};
 use crate::secrets;
 use crate::steps::Step;
@@ -192,7 +192,7 @@ async fn join(shared: &Arc<Shared>, key: Sha256, asked: Join) -> Answer {
 /// Waits until there is something to do for this node, for a while.
 async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
     let works = &shared.works;
-    works.hear(mac, shared.clock.now(), asked.clock, asked.running.clone());
+    works.hear(mac, shared.clock.now(), asked.clock, &asked.running);
     let node = shared.hub.world().site.node_by_mac(mac).map(|n| n.name.clone()).unwrap_or_default();
     let mut snapshots = works.subscribe();
     let until = tokio::time::Instant::now() + Duration::from_secs(api::WAIT);
@@ -224,6 +224,7 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
                     }
                     room -= 1;
                 }
+                works.gave(mac, &p.id, p.digest);
                 tasks.push(Task {
                     id: p.id.clone(),
                     digest: p.digest,
@@ -297,7 +298,8 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
         return say(StatusCode::NOT_FOUND, "this node is not in the site file any more");
     };
     let adopted = shared.works.adopted();
-    let planned = adopted.as_ref().and_then(|a| a.plan.find(&node.name, &done.id));
+    let place = adopted.as_ref().and_then(|a| a.plan.place(&node.name, &done.id));
+    let planned = adopted.as_ref().zip(place).and_then(|(a, place)| a.plan.steps.get(place));
     // What a step or a check printed may hold what it was given.
     let step = planned.map(|p| p.step.clone());
     let clean = |text: &str| {
@@ -334,6 +336,19 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
         // A newer plan has another step of this name, or none: what was done counts for nothing.
         return say(StatusCode::OK, "this step is not in the plan any more");
     };
+    if let Some((adopted, place)) = adopted.clone().zip(place) {
+        let judging = shared.clone();
+        let taking = move || judging.works.takes(&judging, &adopted, place);
+        match tokio::task::spawn_blocking(taking).await.unwrap_or(Taking::NotItsTurn) {
+            Taking::News => {}
+            Taking::Known => return say(StatusCode::OK, "this was known"),
+            Taking::NotItsTurn => {
+                let why = "it was not given to this node, and what it needs is not done";
+                shared.refuse(mac, &format!("the report of {}", planned.id), why);
+                return say(StatusCode::CONFLICT, format!("{}: {why}", planned.id));
+            }
+        }
+    }
     let generation = adopted.as_ref().map_or(done.generation, |a| a.generation);
     let (step, digest) = (planned.id.clone(), planned.digest);
     let what = match failed {
@@ -344,6 +359,7 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
             changed: done.changed,
             millis: done.millis,
             output: cut(&output, 2000),
+            once: planned.once,
             versions: versions(&planned.step, done.versions),
         },
         Some(why) => {
@@ -396,7 +412,7 @@ pub async fn follow(shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
 pub fn listed(shared: &Shared) -> Option<Listed> {
     let adopted = shared.works.adopted()?;
     let gates = shared.works.gates(shared, &adopted);
-    let running = shared.works.running();
+    let (running, now) = (shared.works.running(), shared.clock.now());
     let steps = adopted
         .plan
         .steps
@@ -406,7 +422,8 @@ pub fn listed(shared: &Shared) -> Option<Listed> {
             node: p.node.clone(),
             id: p.id.clone(),
             sentence: p.step.sentence(),
-            running: status == Status::Ready && running.get(&p.mac).is_some_and(|r| r.contains(&p.id)),
+            running: status == Status::Ready && running.get(&p.mac).is_some_and(|r| r.contains_key(&p.id)),
+            overdue: overdue(p, &running, now).filter(|_| status == Status::Ready),
             status,
         })
         .collect();

@@ -183,6 +183,8 @@ pub struct Lookup {
     side: Side,
     /// What was told about whom, so that size probes and repeats do not fill the timeline.
     told: Mutex<HashMap<(Mac, String), Timestamp>>,
+    /// When a client last got a whole file.
+    whole: Mutex<HashMap<std::net::IpAddr, Instant>>,
 }
 
 /// How long the same transfer to the same machine is not told again, in milliseconds.
@@ -190,7 +192,7 @@ const QUIET: u64 = 20_000;
 
 impl Lookup {
     pub fn new(shared: Arc<Shared>, side: Side) -> Lookup {
-        Lookup { shared, side, told: Mutex::default() }
+        Lookup { shared, side, told: Mutex::default(), whole: Mutex::default() }
     }
 
     fn tell(&self, client: SocketAddr, asked: String, answered: String) {
@@ -215,6 +217,13 @@ impl Lookup {
     /// switched off just then looks the same, and loses nothing by it.
     fn smaller(&self, t: &Ended) -> Option<u16> {
         const WINDOW: u64 = 16 * 1468;
+        // UEFI aborts a transfer after it asked for the size, and gets the file by the next one: the engine, which does
+        // not read a client's ERROR, goes on with the first for seconds (seen with OVMF).
+        let whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
+        if whole.get(&self.side.real(t.client).ip()).is_some_and(|at| at.elapsed() < t.took) {
+            return None;
+        }
+        drop(whole);
         let std::net::IpAddr::V4(client) = self.side.real(t.client).ip() else { return None };
         let still = t.sent > 0 && t.sent <= WINDOW && t.took >= Duration::from_secs(3);
         if still { self.side.doubt(client) } else { None }
@@ -245,6 +254,10 @@ impl Files for Lookup {
         self.shared.health.bytes_sent.fetch_add(t.sent, Ordering::Relaxed);
         let took = span((t.took.as_millis() as u64).max(1));
         if t.sent == t.size {
+            let mut whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
+            whole.retain(|_, at| at.elapsed() < Duration::from_secs(60));
+            whole.insert(self.side.real(t.client).ip(), Instant::now());
+            drop(whole);
             self.tell(t.client, format!("TFTP: {}", t.name), format!("{} in {took}", size(t.size)));
         } else if let Some(block) = self.smaller(&t) {
             let answered = format!(

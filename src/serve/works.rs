@@ -3,12 +3,12 @@
 use super::shared::Shared;
 use crate::api::{Found, LookKind, Seen};
 use crate::base::{Mac, Sha256, Timestamp};
-use crate::cluster::{Gates, Plan, Presence, Standing, gates, standings};
+use crate::cluster::{Gates, Plan, Presence, Running, Standing, Status, gates, standings};
 use crate::disk;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
 use crate::steps::Step;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
@@ -41,7 +41,8 @@ pub struct Heard {
     pub at: Timestamp,
     /// Its clock is so many milliseconds ahead of ours.
     pub ahead: i64,
-    pub running: Vec<String>,
+    /// What it is at, and since when.
+    pub running: BTreeMap<String, Timestamp>,
 }
 
 /// One thing to look at, for an agent.
@@ -70,6 +71,8 @@ pub struct Works {
     adopted: RwLock<Option<Arc<Adopted>>>,
     heard: Mutex<HashMap<Mac, Heard>>,
     looks: Mutex<Looks>,
+    /// The steps that were given to an agent and are not reported yet, by name and digest.
+    given: Mutex<HashMap<Mac, HashSet<(String, Sha256)>>>,
     /// Number of the fact that an agent's last report became.
     reported: Mutex<HashMap<Mac, u64>>,
     snapshot: watch::Sender<Snapshot>,
@@ -83,11 +86,22 @@ impl Default for Works {
             adopted: RwLock::default(),
             heard: Mutex::default(),
             looks: Mutex::default(),
+            given: Mutex::default(),
             reported: Mutex::default(),
             snapshot: watch::channel(Snapshot::default()).0,
             stirred: Notify::new(),
         }
     }
+}
+
+/// What a report of an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    News,
+    /// It came before: the answer to it was lost.
+    Known,
+    /// What it needs is not done: it cannot have been done as planned.
+    NotItsTurn,
 }
 
 /// The file of a plan in the state folder.
@@ -191,9 +205,11 @@ impl Works {
     }
 
     /// Notes that an agent asked; tells whether that is news.
-    pub fn hear(&self, mac: Mac, now: Timestamp, clock: i64, running: Vec<String>) {
-        let heard = Heard { at: now, ahead: clock - now.0, running };
+    pub fn hear(&self, mac: Mac, now: Timestamp, clock: i64, running: &[String]) {
         let mut all = self.heard.lock().unwrap_or_else(|e| e.into_inner());
+        let since = |id: &String| all.get(&mac).and_then(|h| h.running.get(id).copied()).unwrap_or(now);
+        let running = running.iter().map(|id| (id.clone(), since(id))).collect();
+        let heard = Heard { at: now, ahead: clock - now.0, running };
         let news = all.get(&mac).is_none_or(|h| {
             now.since(h.at) > SILENT
                 || (h.ahead.abs() > crate::cluster::gates::CLOCK)
@@ -241,7 +257,8 @@ impl Works {
     /// How far each node is in the plan in use.
     pub fn standings(&self, shared: &Shared) -> BTreeMap<Mac, Standing> {
         let Some((adopted, gates)) = self.snapshot.borrow().now.clone() else { return BTreeMap::new() };
-        standings(&adopted.plan, &gates, shared.hub.ledger().work(), &self.running())
+        let now = shared.clock.now();
+        standings(&adopted.plan, &gates, shared.hub.ledger().work(), &self.running(), now)
     }
 
     /// Keeps the snapshot fresh: after every fact, and when an agent comes or goes.
@@ -343,8 +360,30 @@ impl Works {
         self.looks.lock().unwrap_or_else(|e| e.into_inner()).seen.clone()
     }
 
+    /// Notes that an agent got this step.
+    pub fn gave(&self, mac: Mac, id: &str, digest: Sha256) {
+        let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
+        given.entry(mac).or_default().insert((id.to_string(), digest));
+    }
+
+    /// Whether this agent may report the step of this place in the plan: it was given to it, or could be now (a server
+    /// that was restarted does not know what its former self gave). Else nothing that it says of it counts.
+    pub fn takes(&self, shared: &Shared, adopted: &Adopted, place: usize) -> Taking {
+        let Some(p) = adopted.plan.steps.get(place) else { return Taking::NotItsTurn };
+        let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
+        if given.get_mut(&p.mac).is_some_and(|g| g.remove(&(p.id.clone(), p.digest))) {
+            return Taking::News;
+        }
+        drop(given);
+        match self.gates(shared, adopted).status.get(place) {
+            Some(Status::Ready) => Taking::News,
+            Some(Status::Done { .. } | Status::Skipped | Status::Failed { .. }) => Taking::Known,
+            _ => Taking::NotItsTurn,
+        }
+    }
+
     /// What agents are doing now, by node.
-    pub fn running(&self) -> BTreeMap<Mac, Vec<String>> {
+    pub fn running(&self) -> Running {
         let heard = self.heard.lock().unwrap_or_else(|e| e.into_inner());
         heard.iter().map(|(mac, h)| (*mac, h.running.clone())).collect()
     }

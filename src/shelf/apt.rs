@@ -19,7 +19,21 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub struct Source {
     /// Without a slash at its end.
     pub url: String,
+    /// As nodes ask for it: `trixie`.
     pub suite: String,
+    /// As the archive is asked for it: mostly the same; `stable` while a mirror's `trixie` is not in step.
+    pub asked: String,
+}
+
+impl Source {
+    pub fn new(url: impl Into<String>, suite: impl Into<String>) -> Source {
+        let suite = suite.into();
+        Source { url: url.into(), asked: suite.clone(), suite }
+    }
+    /// The address of a file in the suite's folder.
+    pub fn file(&self, path: &str) -> String {
+        format!("{}/dists/{}/{path}", self.url, self.asked)
+    }
 }
 
 /// A private apt.
@@ -75,7 +89,7 @@ impl Apt {
         let apt = Apt { root, url, sources };
         apt.put("status", "")?;
         let components = components.join(" ");
-        let line = |s: &Source| format!("deb [signed-by={KEYRING}] {} {} {components}\n", s.url, s.suite);
+        let line = |s: &Source| format!("deb [signed-by={KEYRING}] {} {} {components}\n", s.url, s.asked);
         apt.put("sources.list", &apt.sources.iter().map(line).collect::<String>())?;
         let machine = tools::output(
             {
@@ -88,7 +102,7 @@ impl Apt {
         apt.put("apt.conf", &configuration(&String::from_utf8_lossy(&machine), &apt.root, arch))?;
         let mut command = apt.command("apt-get")?;
         command.args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]);
-        let names: Vec<String> = apt.sources.iter().map(|s| format!("{} from {}", s.suite, s.url)).collect();
+        let names: Vec<String> = apt.sources.iter().map(|s| format!("{} from {}", s.asked, s.url)).collect();
         tools::output(command, &format!("get the package indexes of {}", names.join(", ")))?;
         Ok(apt)
     }

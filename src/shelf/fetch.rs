@@ -21,6 +21,8 @@ pub struct Wishes {
     pub packages: BTreeMap<String, Vec<String>>,
     /// Another archive than the one of the description or of this machine.
     pub mirror: Option<String>,
+    /// The other name of the image's suite (`stable` for trixie), for archives where only that one is in step.
+    pub suite: Option<String>,
     /// Refuse a loader that is not the very file that the description pins.
     pub pinned: bool,
 }
@@ -31,7 +33,8 @@ pub const ASKED: &str = "asked for";
 impl Wishes {
     /// A digest of the description and of these wishes.
     pub fn asked(&self, description: &impl serde::Serialize) -> String {
-        let text = serde_json::json!([description, self.packages, self.mirror, self.pinned]).to_string();
+        let text =
+            serde_json::json!([description, self.packages, self.mirror, self.suite, self.pinned]).to_string();
         Sha256::of(text.as_bytes()).to_string()
     }
 }
@@ -67,6 +70,8 @@ struct Fetcher<'a> {
     work: PathBuf,
     image: &'a Image,
     url: Option<String>,
+    /// The other name under which the archive is asked for the image's suite.
+    asked: Option<String>,
     apts: BTreeMap<String, Apt>,
 }
 
@@ -74,7 +79,7 @@ impl<'a> Fetcher<'a> {
     fn new(work: &Path, image: &'a Image, wishes: &Wishes) -> Fetcher<'a> {
         let url = wishes.mirror.clone().or_else(|| image.mirror.as_ref()?.url.clone());
         let url = url.map(|u| u.trim_end_matches('/').to_string());
-        Fetcher { work: work.to_path_buf(), image, url, apts: BTreeMap::new() }
+        Fetcher { work: work.to_path_buf(), image, url, asked: wishes.suite.clone(), apts: BTreeMap::new() }
     }
     fn apt(&mut self, suite: &str) -> Result<&Apt, Problem> {
         if !self.apts.contains_key(suite) {
@@ -84,12 +89,15 @@ impl<'a> Fetcher<'a> {
                 None => machine_mirror()?,
             };
             let dir = self.work.join(format!("apt-{suite}"));
-            let mut sources = vec![Source { url, suite: suite.to_string() }];
+            let mut sources = vec![Source::new(url, suite)];
+            if let Some(asked) = self.asked.as_ref().filter(|_| suite == self.image.suite) {
+                sources[0].asked = asked.clone();
+            }
             if self.image.pool {
-                let updates = Source { url: sources[0].url.clone(), suite: format!("{suite}-updates") };
+                let updates = Source::new(sources[0].url.clone(), format!("{suite}-updates"));
                 let security = self.image.mirror.as_ref().and_then(|m| m.security.clone());
                 let url = security.map_or_else(machine_security, Ok)?.trim_end_matches('/').to_string();
-                sources.extend([updates, Source { url, suite: format!("{suite}-security") }]);
+                sources.extend([updates, Source::new(url, format!("{suite}-security"))]);
             }
             let apt = Apt::new(&dir, sources, &self.image.components, self.image.arch)?;
             self.apts.insert(suite.to_string(), apt);
@@ -288,7 +296,7 @@ pub fn loaders(
         let root = (suite.clone(), loader.arch);
         if !apts.contains_key(&root) {
             let dir = stage.work.join(format!("apt-{suite}-{}", loader.arch));
-            let sources = vec![Source { url: url.clone(), suite: suite.clone() }];
+            let sources = vec![Source::new(url.clone(), suite.clone())];
             apts.insert(root.clone(), Apt::new(&dir, sources, &["main".to_string()], loader.arch)?);
         }
         let key = (suite, loader.arch, loader.package.clone());

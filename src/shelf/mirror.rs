@@ -49,7 +49,7 @@ pub fn build(
     let mut by_file: BTreeMap<File, Package> = BTreeMap::new();
     for source in &apt.sources {
         let release = signed_release(apt, image, source, &dir)?;
-        origin.push(format!("{} {} {} of {}", source.url, source.suite, release.version, release.date));
+        origin.push(format!("{} {} {} of {}", source.url, source.asked, release.version, release.date));
         indexes(stage, apt, image, source, &release, &base)?;
         let (more, udebs) = read_indexes(image, source, &dir)?;
         by_file.extend(more.iter().map(|p| ((source.url.clone(), p.filename.clone()), p.clone())));
@@ -85,49 +85,59 @@ pub fn build(
 /// The archive's URL and the path below it.
 type File = (String, String);
 
-/// The signed list of the indexes. apt takes InRelease; only installers ask for the older pair, and mirrors have been
-/// seen whose pair does not match for a while.
-fn release_files(image: &Image) -> &'static [&'static str] {
-    if image.pool { &["InRelease"] } else { &["InRelease", "Release", "Release.gpg"] }
-}
+/// The signed list of a suite's indexes: what apt takes, and the pair that installers ask for.
+const RELEASE: [&str; 3] = ["InRelease", "Release", "Release.gpg"];
 
-/// Gets the release files and checks their signatures.
+/// Gets the signed list of a suite's indexes and checks its signature.
+///
+/// apt takes InRelease; installers ask for the older pair Release and Release.gpg. Mirrors have been seen whose pair did
+/// not match for weeks (one of the two came out of a cache), so the pair is made out of InRelease: see [`detached`].
 fn signed_release(apt: &Apt, image: &Image, source: &Source, dir: &Path) -> Result<Release, Problem> {
     let suite = &source.suite;
-    let job = |name: &str| Job {
-        url: format!("{}/dists/{suite}/{name}", source.url),
-        to: dir.join(format!("dists/{suite}/{name}")),
-        size: None,
-        sha256: None,
-    };
-    let jobs: Vec<Job> = release_files(image).iter().copied().map(job).collect();
-    for job in &jobs {
-        // These have no digest of their own; an older copy would be taken for a begun download.
-        let _ = std::fs::remove_file(&job.to);
-    }
-    download_all(apt, "release", &jobs)?;
-    let paths: Vec<&Path> = jobs.iter().map(|j| j.to.as_path()).collect();
+    let at = |name: &str| dir.join(format!("dists/{suite}/{name}"));
+    let inline = at("InRelease");
+    // It has no digest of its own; an older copy would be taken for a begun download.
+    let _ = std::fs::remove_file(&inline);
+    let job = Job { url: source.file("InRelease"), to: inline.clone(), size: None, sha256: None };
+    download_all(apt, "release", &[job])?;
     let verify = |files: &[&Path]| {
         let mut command = tools::command("gpgv")?;
         command.args(["--quiet", "--keyring", KEYRING]).args(files);
         tools::output(command, &format!("verify the signature of {}", files[files.len() - 1].display()))
             .map(drop)
     };
-    verify(&paths[..1])?;
-    let read = |path: &Path| {
-        let text = std::fs::read_to_string(path).map_err(|e| Problem::io("read", path, &e))?;
-        Release::read(&text)
-            .map_err(|e| Problem::environment(format!("{} cannot be read: {e}", path.display())))
-    };
-    let release = read(paths[0])?;
-    let [_, plain, signature] = paths.as_slice() else { return Ok(release) };
-    verify(&[*signature, *plain])?;
-    if release != read(plain)? {
-        return Err(Problem::environment("the mirror changed in the middle of the download")
-            .why("its Release and InRelease files differ")
-            .help("run the same command again"));
+    verify(&[&inline])?;
+    let text = std::fs::read_to_string(&inline).map_err(|e| Problem::io("read", &inline, &e))?;
+    if !image.pool {
+        let Some((plain, signature)) = detached(&text) else {
+            return Err(Problem::environment(format!("{} has no inline signature", inline.display())));
+        };
+        let (release, gpg) = (at("Release"), at("Release.gpg"));
+        for (path, text) in [(&release, plain), (&gpg, signature)] {
+            std::fs::write(path, text).map_err(|e| Problem::io("write", path, &e))?;
+        }
+        verify(&[&gpg, &release])?;
+    }
+    let release = Release::read(&text)
+        .map_err(|e| Problem::environment(format!("{} cannot be read: {e}", inline.display())))?;
+    if source.asked != *suite && release.codename != *suite {
+        let what = format!("{} of {} is {}, not {suite}", source.asked, source.url, release.codename);
+        return Err(Problem::input(what).help("`--suite` takes another name of the same suite only"));
     }
     Ok(release)
+}
+
+/// A cleartext-signed text (RFC 9580 section 7) as the text that was signed and its signature apart.
+///
+/// It is the same signature: of type 0x01, over the text without the last line's end, so the text must not have one.
+/// The escapes of lines that begin with a hyphen are undone.
+fn detached(inline: &str) -> Option<(String, String)> {
+    const BEGIN: &str = "\n-----BEGIN PGP SIGNATURE-----\n";
+    let (_, rest) = inline.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n")?.split_once("\n\n")?;
+    let (body, _) = rest.split_once(BEGIN)?;
+    let signature = rest[body.len() + 1..].to_string();
+    let lines: Vec<&str> = body.split('\n').map(|l| l.strip_prefix("- ").unwrap_or(l)).collect();
+    Some((lines.join("\n"), signature))
 }
 
 /// The suite's indexes that an installation reads: path below the suite's folder.
@@ -167,20 +177,24 @@ fn indexes(
         let Some((sha256, size)) = release.indexes.get(&path) else { continue };
         let staged = format!("{base}/{dists}/{path}");
         stage.reuse(&staged, *size);
-        jobs.push(download::of_archive(
-            &source.url,
-            &format!("{dists}/{path}"),
-            &stage.dir.join(base),
-            *size,
-            *sha256,
-        ));
+        let to = stage.dir.join(base);
+        let job = download::of_archive(&source.url, &format!("{dists}/{path}"), &to, *size, *sha256);
+        jobs.push(Job { url: source.file(&path), ..job });
         stage.add(&staged, Some(*sha256));
         if let Some((folder, _)) = path.rsplit_once('/') {
             stage.alias(&format!("{base}/{dists}/{folder}/by-hash/SHA256/{sha256}"), &staged);
         }
     }
-    download_all(apt, "indexes", &jobs)?;
-    for name in release_files(image) {
+    download_all(apt, "indexes", &jobs).map_err(|problem| {
+        let other = match release.suite != source.asked {
+            true => format!("`--suite {}` asks for the same by its other name, ", release.suite),
+            false => String::new(),
+        };
+        problem
+            .why(format!("{} is not in step with its own signed list of {}", source.url, release.date))
+            .help(format!("{other}`--mirror URL` another archive; or try again in some hours"))
+    })?;
+    for name in if image.pool { &RELEASE[..1] } else { &RELEASE[..] } {
         let staged = format!("{base}/{dists}/{name}");
         let sha256 = publish::digest(&stage.dir.join(&staged))?;
         stage.add(&staged, Some(sha256));
@@ -322,4 +336,21 @@ fn take_udebs(
     declare(stage, base, &present);
     built.absent = absent.into_iter().map(|(p, _)| (*p).clone()).collect();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inline_signature_and_its_text_come_apart() {
+        let signature = "-----BEGIN PGP SIGNATURE-----\n\nabc\n-----END PGP SIGNATURE-----\n";
+        let inline = format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSuite: stable\n- - dashed\nSHA256:\n a 1 b\n{signature}"
+        );
+        let (text, apart) = detached(&inline).expect("an inline signature");
+        assert_eq!(text, "Suite: stable\n- dashed\nSHA256:\n a 1 b", "without its last line's end");
+        assert_eq!(apart, signature);
+        assert_eq!(detached("Suite: stable\n"), None);
+    }
 }
