@@ -7,7 +7,7 @@ TARGET := x86_64-unknown-linux-gnu
 BINARY := target/$(TARGET)/release/bootstead
 SETUP := tests/tools/setup.sh
 
-.PHONY: help build test fast-test demo e2e cluster chain cloud shapes bench fuzz dist lint clean
+.PHONY: help build test fast-test demo e2e cluster chain cloud shapes lvs bench fuzz dist lint clean
 help: ## list every task
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -47,6 +47,11 @@ shapes: ## addresses that stand in for each other, etcd, Pacemaker, Ceph's monit
 	@$(SETUP) build lab cluster
 	@$(MAKE) --no-print-directory build
 	tests/lab/shapes
+
+lvs: ## directors and real servers in a real kernel with IPVS: NAT, DR, TUN, every scheduler, one of each dies (ten minutes)
+	@$(SETUP) build lab cluster
+	@$(MAKE) --no-print-directory build
+	tests/lab/lvs
 
 chain: ## blank machines become a pair that shares an address and survives, without internet (root, a quarter of an hour)
 	@$(SETUP) build lab

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
-use bootstead::base::{Mac, Sha256, Timestamp};
+use bootstead::base::{Mac, Secret, Sha256, Timestamp};
 use bootstead::cluster::{Gates, Need, Plan, Presence, Status, audit::audit, gates, plan};
 use bootstead::lifecycle::{What, Work};
-use bootstead::site::{Catalog, Files, Site, check};
+use bootstead::site::{Catalog, Files, Site, check, context};
 use bootstead::steps::Step;
 use bootstead::tree::Tree;
 use proptest::prelude::*;
@@ -230,7 +230,11 @@ fn computes_are_restarted_in_batches_and_too_many_failures_stop_them() {
     };
     assert_eq!(ready(&work, &here), services[..32], "the first batch");
     let end = |work: &mut Work, i: usize| {
-        work.apply(Timestamp(6), Some(plan.steps[i].mac), &done(&plan.steps[i].id, plan.steps[i].digest, 1));
+        work.apply(
+            Timestamp(2_000_000),
+            Some(plan.steps[i].mac),
+            &done(&plan.steps[i].id, plan.steps[i].digest, 1),
+        );
     };
     end(&mut work, services[7]);
     assert_eq!(ready(&work, &here).last(), Some(&services[32]), "who is done makes room");
@@ -462,4 +466,88 @@ fn an_even_quorum_a_missing_address_and_a_lonely_part_are_refused() {
     assert!(said(&lonely).contains("and no node has it"), "{}", said(&lonely));
     let unknown = text.replace("[role.compute]\n", "[role.compute]\nparts = [\"nova-compte\"]\n");
     assert!(said(&unknown).contains("did you mean \"nova-compute\"?"), "{}", said(&unknown));
+}
+
+/// Digest of a step on a node.
+fn digest(plan: &Plan, id: &str, node: &str) -> Sha256 {
+    plan.steps.iter().find(|p| p.id == id && p.node == node).map(|p| p.digest).unwrap()
+}
+
+#[test]
+fn a_fail_over_is_proven_before_anything_is_built_upon_the_address_and_again_when_it_is_configured_anew() {
+    let text = include_str!("lab/cluster.site.toml");
+    let plan = first_plan(&lab());
+    for id in ["keystone.database", "placement.database", "nova.database"] {
+        let step = plan.steps.iter().find(|p| p.id == id).unwrap();
+        assert!(step.needs.iter().any(|n| matches!(n, Need::All { id, .. } if id == "vip.failover")), "{id}");
+    }
+    let due = plan.steps.iter().filter(|p| p.id == "vip.failover");
+    for step in due {
+        // Who is tested is settled everywhere before the address moves.
+        assert!(step.needs.contains(&Need::All { id: "vip.failover-due".to_string(), allow_failed: 0 }));
+    }
+    let changed =
+        first_plan(&site(&text.replace("[cluster]\n", "[cluster]\n[vars]\nvip_router_id = \"77\"\n")));
+    let more = "[[node]]\nmac = \"52:54:00:78:00:14\"\nrole = \"controller\"\n\
+                [[node]]\nmac = \"52:54:00:78:00:15\"\nrole = \"controller\"\n";
+    let grown = first_plan(&site(&format!("{text}\n{more}")));
+    for id in ["vip.failover-due", "vip.failover"] {
+        for node in ["ctl1", "ctl2", "ctl3"] {
+            assert_ne!(
+                digest(&plan, id, node),
+                digest(&changed, id, node),
+                "{id} on {node}: another router id"
+            );
+            assert_eq!(digest(&plan, id, node), digest(&grown, id, node), "{id} on {node}: more members");
+        }
+    }
+    let one = text
+        .replace("[[node]]\nmac = \"52:54:00:78:00:12\"\nrole = \"controller\"\n", "")
+        .replace("[[node]]\nmac = \"52:54:00:78:00:13\"\nrole = \"controller\"\n", "");
+    assert!(
+        !first_plan(&site(&one))
+            .steps
+            .iter()
+            .any(|p| p.id.starts_with("vip.failover") && !p.id.ends_with("script"))
+    );
+}
+
+#[test]
+fn what_a_part_listens_on_is_open_also_where_a_variable_says_which_port() {
+    let text = include_str!("lab/lvs.site.toml");
+    let vars =
+        "[vars]\nlvs_method = \"nat\"\nlvs_port = \"80 443\"\nlvs_protocol = \"udp\"\nlvs_check = \"udp\"\n";
+    let other = text.replace("[vars]\n", vars);
+    for (text, name, ports) in [
+        (text, "lb1", vec!["8848/udp", "80/tcp"]),
+        (text, "web1", vec!["80/tcp"]),
+        (&*other, "lb2", vec!["8848/udp", "80/udp", "443/udp"]),
+        (&*other, "web2", vec!["80/udp", "443/udp"]),
+    ] {
+        let site = site(text);
+        let node = site.nodes.iter().find(|n| n.name == name).unwrap();
+        let role = context(&site, catalog(), node, &Secret::new("token")).unwrap().role;
+        for port in ports {
+            assert!(role.ports.iter().any(|p| p == port), "{name}: {port} is not among {:?}", role.ports);
+        }
+        assert!(!role.ports.iter().any(|p| p.contains('{') || p.starts_with('/')), "{:?}", role.ports);
+        assert!(role.protocols.contains(&4), "{name}: tunnelled packets");
+        assert_eq!(role.protocols.contains(&112), name.starts_with("lb"), "{name}: VRRP");
+    }
+}
+
+#[test]
+fn a_node_of_el_with_openstack_needs_a_source_that_has_it() {
+    let text = include_str!("lab/cluster.site.toml");
+    let el = text.replace("image = \"debian12\"\nlane = \"fast\"", "image = \"el9\"");
+    let said = |text: &str| match plan(&site(text), catalog(), &Work::default(), &BTreeMap::new()) {
+        Ok(plan) => plan.steps.iter().filter(|p| p.id == "repository.dnf").count().to_string(),
+        Err(problems) => problems.to_string(),
+    };
+    assert!(said(&el).contains("nodes of role controller are of the el family"), "{}", said(&el));
+    let with = |vars: &str| said(&el.replace("[cluster]\n", &format!("[cluster]\n[vars]\n{vars}")));
+    assert_eq!(with("repository = \"http://mirror.example/a http://mirror.example/b\"\n"), "5");
+    assert_eq!(with("repository = \"\"\n"), "0", "what the installation left");
+    let key = with("repository = \"http://mirror.example/a\"\nrepository_key = \"RDO\"\n");
+    assert!(key.contains("repository_key = RDO is neither"), "{key}");
 }

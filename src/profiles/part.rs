@@ -30,7 +30,7 @@ pub struct Part {
     /// Parts that some node of the site must have.
     #[serde(default)]
     pub elsewhere: Vec<String>,
-    /// Open ports, `3306/tcp`; protocols by name, `vrrp`.
+    /// Open ports, `3306/tcp`; with variables, `{lvs_port}/{lvs_protocol}`; protocols by name, `vrrp` or `ipip`.
     #[serde(default)]
     pub ports: Vec<String>,
     #[serde(default)]

@@ -40,7 +40,7 @@ pub fn context(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> R
             mac: mac.to_string(),
             mac_hyphens: mac.hyphens(),
         },
-        role: role_parts(site, catalog, role, profile, image),
+        role: role_parts(site, catalog, node, profile, image),
         image: image_at(&url, image),
         report: ks::Report {
             url: format!("{url}{}", format_args!("/v1/nodes/{}/report", mac.hyphens())),
@@ -82,19 +82,24 @@ fn gone<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> 
 fn role_parts(
     site: &Site,
     catalog: &Catalog,
-    role: &Role,
+    node: &Node,
     profile: &Profile,
     image: &Image,
 ) -> ks::RoleParts {
+    let role = site.role(node);
     let (mut ports, mut protocols) = (profile.ports.clone(), Vec::new());
     // What the cluster half listens on must be open before its agent comes.
     let parts = role.parts.iter().filter(|_| site.cluster.is_some()).filter_map(|p| catalog.parts.get(p));
+    let vars = vars(site, role, profile, node);
     for port in parts.flat_map(|p| &p.ports) {
-        match port.as_str() {
-            "vrrp" if !protocols.contains(&112) => protocols.push(112),
-            "vrrp" => {}
-            port if ports.iter().any(|p| p == port) => {}
-            port => ports.push(port.to_string()),
+        match (IP_PROTOCOLS.iter().find(|(name, _)| name == port), port.rsplit_once('/')) {
+            (Some((_, number)), _) => once(&mut protocols, *number),
+            (None, Some((ports_of, protocol))) => {
+                let protocol = valued(catalog, &vars, protocol);
+                let numbers = valued(catalog, &vars, ports_of);
+                numbers.split_whitespace().for_each(|n| once(&mut ports, format!("{n}/{protocol}")));
+            }
+            (None, None) => once(&mut ports, port.clone()),
         }
     }
     let mut packages =
@@ -116,6 +121,24 @@ fn role_parts(
         volumes: profile.volumes.clone(),
         lvm: profile.lvm,
     }
+}
+
+/// Protocols that parts name among their ports.
+const IP_PROTOCOLS: [(&str, u8); 2] = [("vrrp", 112), ("ipip", 4)];
+
+fn once<T: PartialEq>(list: &mut Vec<T>, one: T) {
+    if !list.contains(&one) {
+        list.push(one);
+    }
+}
+
+/// The value of a variable where `{NAME}` stands, a part's default where nobody gave one; else the text itself.
+fn valued(catalog: &Catalog, vars: &BTreeMap<String, String>, text: &str) -> String {
+    let Some(name) = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) else {
+        return text.to_string();
+    };
+    let usual = || catalog.parts.values().find_map(|p| p.vars.get(name)?.default.clone());
+    vars.get(name).cloned().or_else(usual).unwrap_or_default()
 }
 
 /// Which of a profile's package lists the image's family takes; none: it has no package manager.

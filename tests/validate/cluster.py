@@ -3,12 +3,14 @@
 
 Each kind of file (cluster_items.py) goes to the program that will read it (cluster_programs.py, cluster_services.py) or,
 where that one cannot be asked (RabbitMQ, libvirt, memcached, /etc/hosts), to a format check of our own
-(cluster_formats.py). One planted mistake of each kind (cluster_mistakes.py) must be refused.
+(cluster_formats.py). One planted mistake of each kind (cluster_mistakes.py) must be refused. What some scripts do is seen
+among stand-ins for a node's programs (cluster_behaviour.py).
 """
 import collections
 import re
 import sys
 
+import cluster_behaviour as behaviour
 import cluster_formats as formats
 import cluster_programs as programs
 import cluster_services as services
@@ -85,6 +87,9 @@ def main():
                 failed += 1
         if bad and all(item and said[id(item)] for _, item in bad):
             print("ok - cluster: %d planted mistakes of kind %s are refused" % (len(bad), kind))
+    for well, what in behaviour.judged():
+        print("%s - cluster: %s" % ("ok" if well else "not ok", what))
+        failed += not well
     sys.exit(1 if failed else 0)
 
 

@@ -23,7 +23,11 @@ def dnf(item, file):
             yield "[%s] has the keys %s" % (name, sorted(keys))
         elif not re.match(r"(https?|file|ftp)://", parser[name]["baseurl"]):
             yield "baseurl is no URL"
-    if not parser.sections():
+        elif (parser[name].get("gpgcheck") == "1") != ("gpgkey" in parser[name]):
+            yield "[%s] looks at signatures without a key, or has a key and does not" % name
+        elif "gpgkey" in parser[name] and not re.match(r"(https?|file)://", parser[name]["gpgkey"]):
+            yield "gpgkey is no URL"
+    if not parser.sections() and "the sources that the installation left" not in item.text:
         yield "it names no repository"
 
 

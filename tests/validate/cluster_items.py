@@ -27,6 +27,20 @@ SITES = {
         {'"el9"': '"debian12"', '"http://mirror.judged.example/cloud/"': '"deb http://mirror.judged.example/cloud bookworm main"'},
     ),
 }
+# LVS alone: every scheduler, every method and every check at least once, of both families
+LVS = [
+    # scheduler, method, protocol, check
+    ("rr", "dr", "tcp", "tcp"), ("wrr", "dr", "tcp", "http"), ("lc", "dr", "tcp", "script"), ("wlc", "tun", "tcp", "http"),
+    ("lblc", "tun", "tcp", "tcp"), ("lblcr", "tun", "udp", "script"), ("dh", "nat", "tcp", "script"), ("sh", "nat", "udp", "udp"),
+    ("sed", "nat", "tcp", "tcp"), ("nq", "nat", "tcp", "http"), ("mh", "dr", "udp", "udp"), ("fo", "dr", "tcp", "tcp"), ("ovf", "nat", "tcp", "tcp"),
+]
+for scheduler, method, protocol, check in LVS:
+    values = {"lvs_scheduler": scheduler, "lvs_method": method, "lvs_protocol": protocol, "lvs_check": check,
+              "lvs_check_path": "/alive", "lvs_check_script": "/usr/local/sbin/alive", "lvs_persistence_timeout": "300"}
+    values = "[vars]\n" + "".join('%s = "%s"\n' % pair for pair in values.items())
+    lab = ROOT / "tests/lab/lvs.site.toml"
+    SITES["lvs-%s" % scheduler] = (lab, "debian12", {"[vars]\n": values})
+    SITES["lvs-%s-el9" % scheduler] = (lab, "el9", {"[vars]\n": values, 'image = "debian12"\nlane = "fast"': 'image = "el9"'})
 Item = collections.namedtuple("Item", "site release node name path text")
 
 

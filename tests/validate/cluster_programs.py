@@ -53,6 +53,7 @@ def haproxy(item, file):
 def keepalived(item, file):
     # version 2.2.7 ends its own test where a script is set: a copy without them is judged, and ours looks at the rest
     copy = re.sub(r"^vrrp_script .*?^}\n|^ *track_script \{.*?\}\n", "", item.text, flags=re.S | re.M)
+    copy = re.sub(r"^ *MISC_CHECK \{.*?\}\n", "", copy, flags=re.S | re.M)
     copy = re.sub(r"^ *(script_user|notify_(master|backup|fault|stop)) .*\n", "", copy, flags=re.M)
     file.write_text(copy)
     inside = "ip link add %s type veth peer name %s && exec keepalived --config-test -f \"$1\"" % (INTERFACE, SECOND)
@@ -63,6 +64,11 @@ def keepalived(item, file):
     tracked = {name for block in re.findall(r"track_script \{(.*?)\}", item.text, re.S) for name in block.split()}
     if made != tracked:
         yield "scripts %s are made, %s are tracked" % (sorted(made), sorted(tracked))
+    for block in re.findall(r"MISC_CHECK \{(.*?)\}", item.text, re.S):
+        if sorted(line.split()[0] for line in block.split("\n") if line.strip()) != ["misc_path", "misc_timeout"]:
+            yield "a check by script has its path and its time: %s" % block.strip()
+    if ("MISC_CHECK" in item.text or made) and "script_user keepalived_script\n" not in item.text:
+        yield "scripts run as root"
     if item.text.count("{") != item.text.count("}"):
         yield "braces do not match"
     if "nopreempt" in item.text and "state BACKUP" not in item.text:
@@ -99,7 +105,8 @@ def systemd(item, file):
     rest = pathlib.PurePath(item.path).relative_to("/etc/systemd/system")
     target = units / rest
     target.parent.mkdir(parents=True)
-    target.write_text(item.text)
+    # our own programs are files of the plan, judged as scripts
+    target.write_text(re.sub(r"/usr/libexec/bootstead/\S+", "/bin/true", item.text))
     unit = target
     if rest.parent.suffix == ".d":
         unit = units / rest.parent.stem
