@@ -6,7 +6,7 @@
 mod support;
 
 use bootstead::disk;
-use bootstead::problem::Exit;
+use bootstead::problem::{Exit, Problems, Severity};
 use bootstead::site::{self, Catalog, Files, Table};
 use std::path::{Path, PathBuf};
 
@@ -32,12 +32,12 @@ fn catalog() -> Catalog {
 }
 
 /// What check says about the site file, as a person reads it, with paths relative to the fixtures.
-fn verdict(path: &Path) -> (String, Exit) {
+fn verdict(path: &Path) -> Problems {
     let mut files = disk::read_site(path).unwrap();
     files.name = path.file_name().unwrap().to_string_lossy().into_owned();
     let (site, problems) = site::check(&files, &catalog());
     assert_eq!(site.is_some(), problems.errors() == 0, "{problems}");
-    (format!("{problems}\n"), problems.exit())
+    problems
 }
 
 #[test]
@@ -48,16 +48,67 @@ fn every_broken_site_says_all_that_is_wrong_with_it() {
     assert!(names.len() >= 8, "the fixtures are gone");
     for path in names {
         let file = if path.is_dir() { path.join("site.toml") } else { path.clone() };
-        let (text, exit) = verdict(&file);
-        assert_eq!(exit, Exit::Input, "{}", path.display());
+        let problems = verdict(&file);
+        assert_eq!(problems.exit(), Exit::Input, "{}", path.display());
+        for p in problems.0.iter().filter(|p| p.severity == Severity::Error) {
+            assert!(p.help.is_some(), "{}: what to do?\n{p}", path.display());
+        }
         let name = path.file_stem().unwrap().to_string_lossy();
-        support::golden(&format!("problems/{name}.txt"), &text);
+        support::golden(&format!("problems/{name}.txt"), &format!("{problems}\n"));
+    }
+}
+
+#[test]
+fn one_row_with_three_mistakes_has_three_errors_at_once() {
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let mut files = Files::only("d/site.toml", &text);
+    let csv = "mac,role,name,ip\n52:54:00:aa:00:01,computr,C_1,10.77.0.500\n";
+    files.tables.push(Table { name: "nodes.csv".into(), bytes: Some(csv.as_bytes().to_vec()) });
+    let (_, problems) = site::check(&files, &catalog());
+    let shown = problems.to_string();
+    for (what, column) in [("no role", 19), ("cannot be a host name", 27), ("not an IPv4 address", 31)] {
+        let p =
+            problems.0.iter().find(|p| p.what.contains(what)).unwrap_or_else(|| panic!("{what}: {shown}"));
+        let at = p.at.as_ref().unwrap();
+        // The table is named with the folder that the site file was named with.
+        assert_eq!((at.file.as_str(), at.line, at.column), ("d/nodes.csv", 2, column), "{shown}");
+    }
+    assert_eq!(problems.errors(), 3, "{shown}");
+}
+
+#[test]
+fn one_mistake_is_one_problem() {
+    let text = |extra: &str, disk: &str| {
+        format!(
+            "[site]\nname = \"lab\"\ndomain = \"lab.example\"\n[server]\naddress = \"10.77.0.1\"\n\
+             [network.provisioning]\ncidr = \"10.77.0.0/24\"\n{extra}\n\
+             [role.compute]\nimage = \"debian12\"\ndisk = {disk}\n\
+             addresses.provisioning = \"10.77.0.11-10.77.0.19\"\n\
+             [[node]]\nmac = \"52:54:00:aa:00:01\"\nrole = \"compute\"\n"
+        )
+    };
+    let says =
+        |extra: &str, disk: &str| site::check(&Files::only("site.toml", &text(extra, disk)), &catalog()).1;
+    assert_eq!(says("", "{ min_gib = 8 }").errors(), 0);
+    let vip = "[vip.api]\nnetwork = \"provisioning\"\naddress = \"10.77.0.11\"";
+    for (extra, disk, word) in [
+        ("gateway = \"10.77.0.11\"", "{ min_gib = 8 }", "begin or end beside"),
+        (vip, "{ min_gib = 8 }", "outside of every range"),
+        ("mtu = 90000", "{ min_gib = 8 }", "from 576 to 9216"),
+        ("vlan = 4095", "{ min_gib = 8 }", "from 1 to 4094"),
+        ("", "\"sda\"", "disk = { min_gib = 200 }"),
+        ("gateway = \"10.78.0.1\"", "{ min_gib = 8 }", "from 10.77.0.1 to 10.77.0.254"),
+    ] {
+        let problems = says(extra, disk);
+        assert_eq!(problems.errors(), 1, "{problems}");
+        assert!(problems.to_string().contains(word), "{problems}");
     }
 }
 
 #[test]
 fn no_secret_is_on_the_screen() {
-    let both = ["access", "secrets"].map(|n| verdict(&fixtures().join(format!("broken/{n}.toml"))).0);
+    let both =
+        ["access", "secrets"].map(|n| verdict(&fixtures().join(format!("broken/{n}.toml"))).to_string());
     let text = both.join("");
     assert!(!text.contains("12341234"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");

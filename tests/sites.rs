@@ -9,6 +9,7 @@ use bootstead::boot::{answers, orders};
 use bootstead::disk;
 use bootstead::images::{Piece, Stock, Stocked};
 use bootstead::lifecycle::Lane;
+use bootstead::problem::Problems;
 use bootstead::site::{self, Catalog, Files, Site, Table};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -102,31 +103,124 @@ fn nodes_of_a_table_are_read_in_every_spelling() {
 fn a_spreadsheet_says_the_same_as_a_table_of_text_and_its_problems_name_the_cell() {
     let catalog = catalog();
     let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
-    let with = |rows: &[[&str; 2]]| {
+    let with = |rows: &[&[&str]]| {
         let mut files = Files::only("site.toml", &text);
-        files.tables.push(Table { name: "nodes.xlsx".into(), bytes: Some(workbook(rows)) });
+        files.tables.push(Table { name: "nodes.xlsx".into(), bytes: Some(workbook(rows, &[])) });
         files
     };
     let site = checked(
-        &with(&[["MAC-Address", "Role"], ["52-54-00-AA-00-01", "Compute"], ["525400112233", "compute"]]),
+        &with(&[&["MAC-Address", "Role"], &["52-54-00-AA-00-01", "Compute"], &["525400112233", "compute"]]),
         &catalog,
     );
     assert_eq!(site.nodes[1].mac().to_string(), "52:54:00:11:22:33");
-    let (_, problems) = site::check(&with(&[["MAC", "Role"], ["5254001122", "compote"]]), &catalog);
+    let (_, problems) = site::check(&with(&[&["MAC", "Role"], &["5254001122", "compote"]]), &catalog);
     let shown = problems.to_string();
     assert!(shown.contains("nodes.xlsx Machines!B3") && shown.contains("nodes.xlsx Machines!C3"), "{shown}");
     assert!(shown.contains("format the column as text"), "{shown}");
 }
 
+/// What check says about `text` with one table beside it.
+fn with_table(text: &str, name: &str, bytes: Vec<u8>) -> (Option<Site>, Problems) {
+    let mut files = Files::only("site.toml", text);
+    files.tables.push(Table { name: name.into(), bytes: Some(bytes) });
+    site::check(&files, &catalog())
+}
+
+#[test]
+fn a_customers_workbook_is_read_as_it_is() {
+    let text = std::fs::read_to_string(fixtures().join("sites/three-roles/site.toml")).unwrap();
+    // A title over the whole width, a header of two rows, a role that is merged over a rack, a title between.
+    let sheet = workbook(
+        &[
+            &["Machines of the north hall"],
+            &["As of", "May"],
+            &["MAC", "Role", "Host", "Addresses", "", "BMC", ""],
+            &["", "", "", "provisioning", "storage", "MAC", "IP"],
+            &[
+                "52-54-00-aa-00-01",
+                "storage",
+                "NODE-01",
+                "10.77.0.151",
+                "10.79.0.151",
+                "5254001122aa",
+                "10.9.9.9",
+            ],
+            &["52-54-00-aa-00-02", "", "NODE-02", "10.77.0.152", "10.79.0.152", "5254001122ab", "10.9.9.8"],
+            &["Rack 2"],
+            &["52-54-00-aa-00-03", "storage"],
+        ],
+        &["B2:H2", "B4:B5", "C4:C5", "D4:D5", "E4:F4", "G4:H4", "C6:C7", "B8:H8"],
+    );
+    let (site, problems) = with_table(&text, "nodes.xlsx", sheet);
+    let site = site.unwrap_or_else(|| panic!("{problems}"));
+    let names: Vec<&str> = site.nodes.iter().map(|n| n.name.as_str()).collect();
+    assert_eq!(names, ["node-01", "node-02", "storage-03"]);
+    for (node, last) in site.nodes.iter().zip([151, 152]) {
+        assert_eq!((node.role.as_str(), node.macs.len()), ("storage", 1));
+        assert_eq!(node.addresses["provisioning"].octets()[3], last);
+        assert_eq!(node.addresses["storage"].octets()[3], last);
+    }
+    let capitals: Vec<_> = problems.0.iter().filter(|p| p.what.contains("is taken as \"node-01\"")).collect();
+    assert_eq!((capitals.len(), problems.warnings()), (1, 1), "{problems}");
+    assert_eq!(capitals[0].at.as_ref().unwrap().cell.as_deref(), Some("Machines!D6"));
+}
+
+#[test]
+fn a_table_of_text_may_have_titles_too_and_places_stay_right() {
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let csv = "Machines, as of: 1, 2, 3\n\nMAC;Role;Host\n525400aa0001;compute;A\n525400aa0002;compute;b_\n";
+    let (_, problems) = with_table(&text, "nodes.csv", csv.into());
+    let places: Vec<_> =
+        problems.0.iter().filter_map(|p| p.at.as_ref()).map(|at| (at.line, at.column)).collect();
+    assert_eq!((places, problems.errors()), (vec![(4, 22), (5, 22)], 1), "{problems}");
+}
+
+#[test]
+fn a_new_site_is_told_what_is_missing_and_forgotten_examples_are_seen() {
+    let [(_, text), (name, nodes)] = site::init::files();
+    let (site, problems) = with_table(text, name, nodes.into());
+    assert_eq!((site.unwrap().nodes.len(), problems.0.len()), (2, 1), "{problems}");
+    assert!(problems.0[0].help.as_ref().unwrap().contains("put a public key into `ssh_keys`"), "{problems}");
+    let mut files = Files::only("site.toml", text);
+    files.tables.push(Table { name: name.into(), bytes: Some(nodes.into()) });
+    let sheet = workbook(&[&["MAC", "Role"], &["52-54-00-aa-00-01", "compute"]], &[]);
+    files.tables.push(Table { name: "nodes.xlsx".into(), bytes: Some(sheet) });
+    let (_, problems) = site::check(&files, &catalog());
+    assert!(problems.to_string().contains("nodes.csv still holds the example machines"), "{problems}");
+}
+
+#[test]
+fn etcd_from_the_internet_is_a_warning_until_the_site_names_a_source() {
+    let says = |image: &str, profile: &str, vars: &str| {
+        let text = format!(
+            "[site]\nname = \"lab\"\ndomain = \"lab.example\"\n[server]\naddress = \"10.77.0.1\"\n\
+             [network.provisioning]\ncidr = \"10.77.0.0/24\"\n\
+             [role.kv]\nprofile = \"{profile}\"\nimage = \"{image}\"\ndisk = {{ min_gib = 8 }}\nvars = {vars}\n\
+             addresses.provisioning = \"10.77.0.11-10.77.0.19\"\n"
+        );
+        let macs = "mac,role\n525400aa0001,kv\n525400aa0002,kv\n525400aa0003,kv\n";
+        let (site, problems) = with_table(&text, "nodes.csv", macs.into());
+        assert!(site.is_some(), "{problems}");
+        problems.to_string().contains("the nodes of kv fetch etcd's container image from the internet")
+    };
+    for image in ["fcos", "flatcar"] {
+        assert!(says(image, "database", "{}"), "{image}");
+        assert!(says(image, "database", "{ etcd_image_url = \"\" }"), "{image}");
+        assert!(!says(image, "database", "{ etcd_image_url = \"10.77.0.1:5000/etcd\" }"), "{image}");
+        assert!(!says(image, "base", "{}"), "{image}");
+    }
+    assert!(!says("debian12", "database", "{}"));
+}
+
 /// A workbook whose first sheet is empty and whose second begins at B2, as Excel writes them but without compression.
-/// Cells of digits only are numbers, as Excel makes them.
-fn workbook(rows: &[[&str; 2]]) -> Vec<u8> {
+/// Cells of digits only are numbers, as Excel makes them; `merged` names ranges of cells.
+fn workbook(rows: &[&[&str]], merged: &[&str]) -> Vec<u8> {
     let mut sheet = String::from(
         "<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><sheetData>",
     );
     for (i, row) in rows.iter().enumerate() {
         let _ = write!(sheet, "<row r=\"{}\">", i + 2);
-        for (column, cell) in ["B", "C"].iter().zip(row) {
+        for (column, cell) in ('B'..='Z').zip(row.iter()).filter(|(_, cell)| !cell.is_empty()) {
             let at = format!("{column}{}", i + 2);
             let _ = match cell.chars().all(|c| c.is_ascii_digit()) {
                 true => write!(sheet, "<c r=\"{at}\"><v>{cell}</v></c>"),
@@ -135,7 +229,12 @@ fn workbook(rows: &[[&str; 2]]) -> Vec<u8> {
         }
         sheet.push_str("</row>");
     }
-    sheet.push_str("</sheetData></worksheet>");
+    sheet.push_str("</sheetData>");
+    if !merged.is_empty() {
+        let cells: String = merged.iter().map(|m| format!("<mergeCell ref=\"{m}\"/>")).collect();
+        let _ = write!(sheet, "<mergeCells count=\"{}\">{cells}</mergeCells>", merged.len());
+    }
+    sheet.push_str("</worksheet>");
     let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
     let packages = "http://schemas.openxmlformats.org/package/2006";

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 mod check;
+mod columns;
 mod context;
 mod credentials;
 pub mod init;

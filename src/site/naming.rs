@@ -17,6 +17,20 @@ pub fn label(text: &str) -> Result<(), String> {
     Err(reason)
 }
 
+/// What to write in place of a `text` that is no host name.
+pub fn instead(text: &str) -> String {
+    let good = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9') => Some(c),
+        c if c.is_alphanumeric() => None,
+        _ => Some('-'),
+    };
+    let near: String = text.chars().filter_map(good).take(63).collect();
+    match near.trim_matches('-') {
+        "" => "use 1 to 63 of the letters a to z, digits, and hyphens between them".to_string(),
+        near => format!("write for example {near:?}: letters a to z, digits, and hyphens between them"),
+    }
+}
+
 /// Why `text` is no DNS domain, if it is none.
 pub fn domain(text: &str) -> Result<(), String> {
     if text.len() > 200 {

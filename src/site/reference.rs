@@ -17,7 +17,8 @@ const TAIL: &str = "\
 ## Tables of nodes
 
 `nodes.csv` and `nodes.xlsx` beside the site file are read where they exist; `nodes = [\"…\"]` in `[site]` names others.
-The first row names the columns. Case, blanks and order do not matter, and several names mean the same:
+The first row with a column of MAC addresses names the columns; up to 20 rows of titles may stand above it, and a header
+may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, and several names mean the same:
 
 | column | also | meaning |
 |---|---|---|
@@ -33,7 +34,9 @@ The first row names the columns. Case, blanks and order do not matter, and sever
 | `serial`, `rack`, `note`, … | | for people; not used |
 
 CSV may use commas, semicolons or tabs, and lines that begin with `#` are comments. Of a workbook, the first sheet with
-a column of MAC addresses counts. A cell that looks like a number loses digits in spreadsheets: format the column as text.
+a column of MAC addresses counts; cells that are merged over several rows count for each of them, and a row that is one
+wide cell is a title. Host names are read in lower case. A cell that looks like a number loses digits in spreadsheets:
+format the column as text.
 ";
 
 /// The tables in reading order: heading; name of the type in the schema, or a path in it (empty: the top).

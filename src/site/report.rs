@@ -26,6 +26,13 @@ impl Files {
     pub fn only(name: &str, text: &str) -> Files {
         Files { name: name.to_string(), text: text.to_string(), tables: Vec::new() }
     }
+    /// A table's name as the operator knows it: with the folder that the site file was named with.
+    pub fn beside(&self, table: &str) -> String {
+        match self.name.rsplit_once('/') {
+            Some((folder, _)) if !table.starts_with('/') => format!("{folder}/{table}"),
+            _ => table.to_string(),
+        }
+    }
 }
 
 /// Where a value was written. Cheap to copy around; made into a `Place` only for a problem.
@@ -49,7 +56,16 @@ pub struct Report<'a> {
     pub grids: Vec<Grid>,
     pub problems: Problems,
     /// What was reported and cut out of the site file: what it lacks now is no problem of its own.
-    pub cut: Vec<Range<usize>>,
+    pub cut: Vec<Cut>,
+}
+
+/// A key of the site file that was written and is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// `role.compute.disk`; entries of lists by number: `node[2].mac`.
+    pub path: String,
+    /// The key's bytes.
+    pub span: Range<usize>,
 }
 
 impl<'a> Report<'a> {
@@ -83,6 +99,10 @@ impl<'a> Report<'a> {
             place.width = NOT_SHOWN.len();
         }
         problem
+    }
+    /// Whether the site file says this, wrongly: it was reported, and that it is not there now is no problem of its own.
+    pub fn was_cut(&self, path: &str) -> bool {
+        self.cut.iter().any(|c| c.path == path)
     }
     /// A problem of a file as a whole.
     pub fn push(&mut self, problem: Problem) -> &mut Problem {
@@ -142,7 +162,7 @@ impl Tell for Problem {
         let known: Vec<&str> = known.into_iter().collect();
         self.help = match crate::problem::did_you_mean(word, known.iter().copied()) {
             Some(near) => Some(format!("did you mean {near:?}?")),
-            None if known.is_empty() => None,
+            None if known.is_empty() => Some("there is none here; add it, or take this out".to_string()),
             None if known.len() <= 12 => Some(format!("there is {}", known.join(", "))),
             None => Some(format!("there is {}, and {} more", known[..12].join(", "), known.len() - 12)),
         };

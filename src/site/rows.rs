@@ -1,8 +1,8 @@
 //! Owns nodes as they are written, wherever: a row of a table or a `[[node]]` becomes one `RawNode`.
 
+use super::columns::{self, Column};
 use super::model::DiskRule;
-use super::report::{Report, Tell as _, Where};
-use super::tables::Grid;
+use super::report::{Cut, Report, Tell as _, Where};
 use super::wire::{NodeTable, SiteFile};
 use std::collections::BTreeMap;
 
@@ -33,15 +33,34 @@ pub struct RawNode {
     pub disk: Option<(DiskRule, Where)>,
     pub erase: Vec<String>,
     pub vars: BTreeMap<String, Cell>,
+    /// Keys that were written for it and are wrong: `disk`, `addresses.storage`.
+    pub cut: Vec<String>,
 }
 
-/// Every `[[node]]` of the site file.
-pub fn from_file(file: &SiteFile) -> Vec<RawNode> {
-    file.node.iter().map(|n| from_table(n, n.into())).collect()
+impl RawNode {
+    /// Whether `key` was written and is wrong: that is reported already.
+    pub fn has_cut(&self, key: &str) -> bool {
+        self.cut.iter().any(|c| c == key)
+    }
 }
 
-fn from_table(n: &NodeTable, at: Where) -> RawNode {
+/// Every `[[node]]` of the site file; `cut` is what was wrong in it.
+pub fn from_file(file: &SiteFile, cut: &[Cut]) -> Vec<RawNode> {
+    let starts: Vec<usize> = file.node.iter().map(|n| n.span().start).chain([usize::MAX]).collect();
+    let nodes = file.node.iter().zip(starts.windows(2));
+    nodes
+        .map(|(n, ends)| {
+            let keys = cut.iter().filter(|c| (ends[0]..ends[1]).contains(&c.span.start));
+            let keys =
+                keys.filter_map(|c| c.path.strip_prefix("node[")?.split_once("].").map(|(_, key)| key));
+            from_table(n, n.into(), keys.map(str::to_string).collect())
+        })
+        .collect()
+}
+
+fn from_table(n: &NodeTable, at: Where, cut: Vec<String>) -> RawNode {
     RawNode {
+        cut,
         at,
         macs: n.mac.iter().chain(&n.macs).map(Cell::from).collect(),
         role: n.role.as_ref().map(Cell::from),
@@ -54,166 +73,32 @@ fn from_table(n: &NodeTable, at: Where) -> RawNode {
     }
 }
 
-/// What a column of a table means.
-#[derive(Debug, Clone, PartialEq)]
-enum Column {
-    Mac,
-    Role,
-    Name,
-    Number,
-    /// Address on this network.
-    Address(String),
-    DiskSerial,
-    DiskModel,
-    DiskWwn,
-    DiskPath,
-    Erase,
-    Var(String),
-    /// For people only.
-    Note,
-    Unknown,
-}
-
-/// Letters and digits of a header, in lower case: `MAC-Address ` and `mac_address` are the same.
-fn plain(header: &str) -> String {
-    header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-const NOTES: &[&str] = &[
-    "serial",
-    "serialnumber",
-    "sn",
-    "seriennummer",
-    "servicetag",
-    "asset",
-    "assettag",
-    "rack",
-    "unit",
-    "u",
-    "he",
-    "position",
-    "slot",
-    "location",
-    "room",
-    "row",
-    "comment",
-    "comments",
-    "note",
-    "notes",
-    "remark",
-    "remarks",
-    "bemerkung",
-    "description",
-    "vendor",
-    "manufacturer",
-    "hersteller",
-    "model",
-    "modell",
-    "cpu",
-    "memory",
-    "ram",
-    "bmc",
-    "bmcip",
-    "bmcmac",
-    "ipmi",
-    "ipmiip",
-    "ipmimac",
-    "ilo",
-    "idrac",
-    "switch",
-    "switchport",
-    "port",
-    "uuid",
-    "state",
-    "status",
-    "owner",
-];
-const NAMES: &[&str] =
-    &["name", "hostname", "host", "node", "nodename", "server", "servername", "fqdn", "rechnername"];
-const ROLES: &[&str] = &["role", "rolle", "function", "funktion", "purpose", "type", "nodetype", "group"];
-const ADDRESSES: &[&str] =
-    &["ip", "ipaddress", "address", "ipv4", "ipv4address", "ipadresse", "adresse", "pxeip", "bootip"];
-const MACS: &[&str] = &[
-    "mac",
-    "macs",
-    "macaddress",
-    "macaddresses",
-    "macadresse",
-    "pxemac",
-    "bootmac",
-    "nic",
-    "nicmac",
-    "hwaddr",
-    "hardwareaddress",
-    "ethernet",
-    "ethernetaddress",
-    "physicaladdress",
-];
-
-fn column(header: &str, networks: &[&str], provisioning: &str) -> Column {
-    let raw = header.trim();
-    if let Some((first, rest)) = raw.split_once('.')
-        && matches!(plain(first).as_str(), "var" | "vars")
-    {
-        return Column::Var(rest.trim().to_string());
-    }
-    let word = plain(raw);
-    for network in networks {
-        let n = plain(network);
-        let same =
-            [n.clone(), format!("{n}ip"), format!("{n}address"), format!("{n}ipaddress"), format!("ip{n}")];
-        if same.contains(&word) {
-            return Column::Address(network.to_string());
-        }
-    }
-    let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
-    match word.as_str() {
-        w if NOTES.contains(&w) => Column::Note,
-        _ if MACS.contains(&stem) => Column::Mac,
-        w if ROLES.contains(&w) => Column::Role,
-        w if NAMES.contains(&w) => Column::Name,
-        w if ADDRESSES.contains(&w) => Column::Address(provisioning.to_string()),
-        "number" | "no" | "nr" | "num" | "index" | "n" | "nummer" => Column::Number,
-        "" if raw == "#" => Column::Number,
-        "" if raw.is_empty() => Column::Note,
-        "diskserial" | "osdiskserial" | "systemdiskserial" | "diskserialnumber" => Column::DiskSerial,
-        "diskmodel" | "osdiskmodel" => Column::DiskModel,
-        "diskwwn" | "wwn" => Column::DiskWwn,
-        "diskpath" | "diskbypath" | "bypath" => Column::DiskPath,
-        "erase" | "wipe" | "eraseserial" | "eraseserials" => Column::Erase,
-        _ => Column::Unknown,
-    }
-}
-
-/// Whether the first row has a column of MAC addresses.
-pub fn has_macs(grid: &Grid) -> bool {
-    grid.rows.first().is_some_and(|h| h.cells.iter().any(|c| column(c, &[], "") == Column::Mac))
-}
-
 /// The nodes of grid number `index` of the report.
 pub fn from_grid(report: &mut Report, index: usize, networks: &[&str], provisioning: &str) -> Vec<RawNode> {
     let Some(grid) = report.grids.get(index).cloned() else { return Vec::new() };
-    let Some(header) = grid.rows.first() else { return Vec::new() };
-    let cell_at = |row, column| Where::Cell { grid: index, row, column };
-    let columns: Vec<Column> = header.cells.iter().map(|c| column(c, networks, provisioning)).collect();
-    if !columns.contains(&Column::Mac) {
-        report
-            .error(cell_at(0, 0), format!("{} has no column of MAC addresses", grid.name))
-            .because("the first row must name the columns")
-            .so("write a first row such as: mac,role,name");
+    if grid.rows.is_empty() {
         return Vec::new();
     }
-    for (i, c) in columns.iter().enumerate() {
-        if *c == Column::Unknown {
+    let cell_at = |row, column| Where::Cell { grid: index, row, column };
+    let Some(header) = columns::header(&grid.rows, networks, provisioning) else {
+        report
+            .error(cell_at(0, 0), format!("{} has no column of MAC addresses", grid.name))
+            .because("one of its first rows must name the columns")
+            .so("write a first row such as: mac,role,name");
+        return Vec::new();
+    };
+    for (i, heading) in header.columns.iter().enumerate() {
+        if heading.kind == Column::Unknown {
             let mut known = vec!["mac", "role", "name", "number", "ip", "disk serial", "erase", "note"];
             known.extend(networks);
             report
-                .warning(cell_at(0, i), format!("the column {:?} is not used", header.cells[i]))
-                .meant(&header.cells[i], known);
+                .warning(cell_at(heading.row, i), format!("the column {:?} is not used", heading.text))
+                .meant(&heading.text, known);
         }
     }
+    let mut capitals: Option<(Where, &str)> = None;
     let mut nodes = Vec::with_capacity(grid.rows.len());
-    for (row, r) in grid.rows.iter().enumerate().skip(1) {
+    for (row, r) in grid.rows.iter().enumerate().skip(header.first).filter(|(_, r)| !r.is_title()) {
         let mut node = RawNode {
             at: cell_at(row, 0),
             macs: Vec::new(),
@@ -224,26 +109,38 @@ pub fn from_grid(report: &mut Report, index: usize, networks: &[&str], provision
             disk: None,
             erase: Vec::new(),
             vars: BTreeMap::new(),
+            cut: Vec::new(),
         };
-        for (i, (kind, text)) in columns.iter().zip(&r.cells).enumerate() {
-            if !text.is_empty() {
-                let header = Cell { text: header.cells[i].clone(), at: cell_at(0, i) };
-                fill(report, &mut node, kind, header, Cell { text: text.clone(), at: cell_at(row, i) });
+        for (i, (heading, text)) in header.columns.iter().zip(&r.cells).enumerate() {
+            if text.is_empty() {
+                continue;
             }
+            let at = cell_at(row, i);
+            if heading.kind == Column::Name && text.chars().any(char::is_uppercase) {
+                capitals.get_or_insert((at.clone(), text));
+            }
+            let above = cell_at(heading.row, i);
+            fill(report, &mut node, &heading.kind, above, Cell { text: text.clone(), at });
         }
         nodes.push(node);
+    }
+    if let Some((at, name)) = capitals {
+        report
+            .warning(at, format!("the host name {name:?} is taken as {:?}", name.to_lowercase()))
+            .because("host names are in lower case here, and so are all others of this table")
+            .so("nothing, if that is meant; else write them in lower case");
     }
     nodes
 }
 
-fn fill(report: &mut Report, node: &mut RawNode, kind: &Column, header: Cell, cell: Cell) {
+fn fill(report: &mut Report, node: &mut RawNode, kind: &Column, header: Where, cell: Cell) {
     let disk = |node: &mut RawNode, set: &dyn Fn(&mut DiskRule)| {
         set(&mut node.disk.get_or_insert_with(|| (DiskRule::default(), cell.at.clone())).0);
     };
     match kind {
         Column::Mac => node.macs.push(cell),
         Column::Role => node.role = Some(cell),
-        Column::Name => node.name = Some(cell),
+        Column::Name => node.name = Some(Cell { text: cell.text.to_lowercase(), at: cell.at }),
         Column::Number => match cell.text.parse() {
             Ok(n) => node.number = Some((n, cell.at)),
             Err(_) => {
@@ -253,7 +150,7 @@ fn fill(report: &mut Report, node: &mut RawNode, kind: &Column, header: Cell, ce
             }
         },
         Column::Address(network) => {
-            node.addresses.push((Cell { text: network.clone(), at: header.at }, cell));
+            node.addresses.push((Cell { text: network.clone(), at: header }, cell));
         }
         Column::DiskSerial => disk(node, &|d| d.serial = Some(cell.text.clone())),
         Column::DiskModel => disk(node, &|d| d.model = Some(cell.text.clone())),
@@ -290,22 +187,6 @@ pub fn split_macs(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn headers_of_customers_are_understood() {
-        let nets = ["provisioning", "storage"];
-        let c = |h| column(h, &nets, "provisioning");
-        for h in ["MAC", "mac address", "MAC-Adresse", "mac2", "NIC 1 ", "Mac_Address_1"] {
-            assert_eq!(c(h), Column::Mac, "{h}");
-        }
-        assert_eq!(c("Storage IP"), Column::Address("storage".into()));
-        assert_eq!(c("IP Address"), Column::Address("provisioning".into()));
-        assert_eq!(c("Host Name"), Column::Name);
-        assert_eq!(c("BMC MAC"), Column::Note);
-        assert_eq!(c("Serial Number"), Column::Note);
-        assert_eq!(c("var.zone"), Column::Var("zone".into()));
-        assert_eq!(c("colour"), Column::Unknown);
-    }
 
     #[test]
     fn several_addresses_in_one_cell() {

@@ -3,7 +3,7 @@
 //! serde stops at the first mistake. So the document is first walked beside the schema; what does not fit is
 //! reported and cut out, and what is left always reads.
 
-use super::report::{Report, Tell as _, Where};
+use super::report::{Cut, Report, Tell as _, Where};
 use super::schema::{choices, resolve, schema};
 use super::wire::SiteFile;
 use serde_json::Value;
@@ -15,7 +15,9 @@ pub fn read(report: &mut Report, text: &str) -> Option<SiteFile> {
     let (mut document, errors) = DeTable::parse_recoverable(text);
     for e in &errors {
         let at = Where::Toml(e.span().unwrap_or(0..0));
-        report.error(at, format!("this is not TOML: {}", e.message().replace('\n', ", ")));
+        report
+            .error(at, format!("this is not TOML: {}", e.message().replace('\n', ", ")))
+            .so("lines are `[table]` or `key = value`; a text stands in quotes, a list in brackets: [\"a\", \"b\"]");
     }
     // What a damaged file seems to lack or to have too much of is mostly not true.
     if !errors.is_empty() {
@@ -28,7 +30,9 @@ pub fn read(report: &mut Report, text: &str) -> Option<SiteFile> {
         Ok(file) => Some(file),
         Err(e) => {
             let e: toml::de::Error = e;
-            report.error(Where::Toml(e.span().unwrap_or(0..0)), e.message().to_string());
+            report
+                .error(Where::Toml(e.span().unwrap_or(0..0)), e.message().to_string())
+                .so("docs/site-file.md shows how it is written");
             None
         }
     }
@@ -41,6 +45,7 @@ fn walk<'i>(
     value: &mut Spanned<DeValue<'i>>,
     path: &str,
 ) -> bool {
+    let example = schema.get("examples").and_then(|e| e.get(0));
     let schema = resolve(schema);
     let span = value.span();
     let names = choices(schema);
@@ -54,7 +59,7 @@ fn walk<'i>(
                     .meant(&s, names.iter().map(|(n, _)| *n));
                 false
             }
-            other => wrong_type(report, span, path, "a text", other),
+            other => wrong_type(report, span, path, ("a text", example), other),
         };
     }
     let types: Vec<&str> = match schema.get("type") {
@@ -73,7 +78,7 @@ fn walk<'i>(
     };
     if !types.contains(&kind) {
         let wanted = types.iter().map(|t| for_people(t)).collect::<Vec<_>>().join(" or ");
-        return wrong_type(report, span, path, &wanted, value.get_ref());
+        return wrong_type(report, span, path, (&wanted, example), value.get_ref());
     }
     match value.get_mut() {
         DeValue::Integer(i) => {
@@ -129,7 +134,7 @@ fn walk_table<'i>(
         match known.and_then(|k| k.get(&name)).or(rest) {
             Some(s) => {
                 if !walk(report, s, value, &here(&name)) {
-                    report.cut.push(key.span());
+                    report.cut.push(Cut { path: here(&name), span: key.span() });
                     cut.push(name);
                 }
             }
@@ -139,7 +144,7 @@ fn walk_table<'i>(
                 report
                     .error(Where::Toml(key.span()), format!("{whose} has no key {name:?}"))
                     .meant(&name, all);
-                report.cut.push(key.span());
+                report.cut.push(Cut { path: here(&name), span: key.span() });
                 cut.push(name);
             }
         }
@@ -177,7 +182,7 @@ fn wrong_type(
     report: &mut Report,
     span: std::ops::Range<usize>,
     path: &str,
-    wanted: &str,
+    (wanted, example): (&str, Option<&Value>),
     got: &DeValue,
 ) -> bool {
     let got = match got {
@@ -190,14 +195,30 @@ fn wrong_type(
         DeValue::Table(_) => "a table",
     };
     let help = match (wanted, got) {
-        ("a list", "a text") => "put it in brackets: [\"…\"]",
-        ("a text", _) => "put it in quotes: \"…\"",
-        ("a whole number", "a text") => "write it without quotes",
-        ("true or false", "a text") => "write it without quotes",
-        _ => "docs/site-file.md shows how it is written",
+        ("a list", "a text") => "put it in brackets: [\"…\"]".to_string(),
+        ("a text", _) => "put it in quotes: \"…\"".to_string(),
+        ("a whole number", "a text") => "write it without quotes".to_string(),
+        ("true or false", "a text") => "write it without quotes".to_string(),
+        _ => match example {
+            Some(example) => {
+                format!("write for example {} = {}", path.rsplit('.').next().unwrap_or(path), inline(example))
+            }
+            None => "docs/site-file.md shows how it is written".to_string(),
+        },
     };
     report.error(Where::Toml(span), format!("{path} must be {wanted}, not {got}")).so(help);
     false
+}
+
+/// A value of the schema as TOML on one line.
+fn inline(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("{k} = {}", inline(v))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn for_people(kind: &str) -> &'static str {

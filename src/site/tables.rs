@@ -1,6 +1,6 @@
 //! Owns node tables as grids of text: CSV as spreadsheets write it, and .xlsx; with the place of every cell.
 
-use super::report::Table;
+use super::columns;
 use crate::problem::{Place, Problem};
 use calamine::{Data, Reader as _};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const MOST_ROWS: usize = 100_000;
 const MOST_COLUMNS: usize = 200;
 
-/// A table of texts. Row 0 is the first row that is not empty: the header.
+/// A table of texts, without its empty rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
     /// The file's name as the operator knows it.
@@ -21,8 +21,39 @@ pub struct Grid {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     pub cells: Vec<String>,
+    /// Spreadsheet: cells that are merged with others on their right; the first and the last column of each.
+    pub wide: Vec<(usize, usize)>,
     /// CSV: where the record begins in the text, in bytes. Spreadsheet: the sheet's row number from 0.
     start: usize,
+}
+
+impl Row {
+    /// A row of these cells.
+    pub fn of(cells: Vec<String>) -> Row {
+        Row { cells, wide: Vec::new(), start: 0 }
+    }
+    /// Whether this row is one wide cell and nothing else: a title, no machine.
+    pub fn is_title(&self) -> bool {
+        !self.wide.is_empty() && self.cells.iter().filter(|c| !c.is_empty()).count() == 1
+    }
+    /// The cells of a row that groups columns: each text stands for all columns below it. In CSV, which does not know
+    /// how far a cell reaches, that is up to the next text.
+    pub fn spread(&self) -> Vec<String> {
+        let mut out = self.cells.clone();
+        for (i, j) in &self.wide {
+            for k in i + 1..=*j {
+                if k < out.len() {
+                    out[k] = self.cells[*i].clone();
+                }
+            }
+        }
+        for i in 1..out.len() {
+            if self.wide.is_empty() && out[i].is_empty() {
+                out[i] = out[i - 1].clone();
+            }
+        }
+        out
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -39,33 +70,91 @@ enum Kind {
 }
 
 /// Reads one table; the kind is told from its content, not its name.
-pub fn read(table: &Table, bytes: &[u8]) -> Result<Grid, Problem> {
+pub fn read(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
     match bytes {
-        [b'P', b'K', 3, 4, ..] => sheet(&table.name, bytes),
+        [b'P', b'K', 3, 4, ..] => sheet(name, bytes),
         [0xd0, 0xcf, 0x11, 0xe0, ..] => Err(Problem::input(format!(
-            "{} is a spreadsheet of the old format (.xls), or protected by a password",
-            table.name
+            "{name} is a spreadsheet of the old format (.xls), or protected by a password"
         ))
         .help("save it as .xlsx without a password, or as CSV UTF-8")),
-        _ => csv(&table.name, bytes),
+        _ => csv(name, bytes),
     }
 }
 
 fn csv(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        let line = bytes[..e.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Problem::input(format!("{name} is not UTF-8 text (line {line})"))
-            .help("save it as \"CSV UTF-8\", or as .xlsx")
-    })?;
-    let header = text.lines().find(|l| !l.trim().is_empty() && !l.starts_with('#')).unwrap_or_default();
-    // Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text.
-    let count = |d: char| header.matches(d).count();
-    let delimiter = match (count(','), count(';'), count('\t')) {
-        (c, s, t) if t > c && t > s => b'\t',
-        (c, s, _) if s > c => b';',
-        _ => b',',
+    let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(name, bytes, e.valid_up_to()))?;
+    if text.contains('\0') {
+        return Err(utf16(name));
+    }
+    let delimiter = delimiter(name, text);
+    if let Some(at) = unclosed(text, delimiter) {
+        return Err(Problem::input("a quotation mark opens here, and the cell has no end")
+            .at(Place::of(name, text, at..at + 1))
+            .why("all that follows would be one cell")
+            .help("put a quotation mark at the end of this cell too, or take this one out"));
+    }
+    let rows = records(name, text, delimiter, MOST_ROWS + 1)?;
+    if rows.len() > MOST_ROWS || rows.iter().any(|r| r.cells.len() > MOST_COLUMNS) {
+        return Err(too_big(name));
+    }
+    Ok(Grid { name: name.to_string(), rows, kind: Kind::Csv { text: text.to_string(), delimiter } })
+}
+
+/// A text in an older character set: its first line that is none of ours, as far as it can be read.
+fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Problem {
+    if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || bytes.iter().take(200).any(|b| *b == 0) {
+        return utf16(name);
+    }
+    let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
+    let readable = |part: &[u8]| -> String {
+        let text = String::from_utf8_lossy(part).into_owned();
+        text.trim_end_matches('\r').chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     };
+    let place = Place {
+        file: name.to_string(),
+        line: bytes[..start].iter().filter(|b| **b == b'\n').count() + 1,
+        column: readable(&bytes[start..at]).chars().count() + 1,
+        width: 1,
+        text: readable(&bytes[start..end.min(start + 400)]),
+        cell: None,
+    };
+    Problem::input(format!("{name} is not UTF-8 text"))
+        .at(place)
+        .why(format!(
+            "the byte {:02X} here belongs to an older character set (Windows-1252, Latin-1)",
+            bytes[at]
+        ))
+        .help(SAVE)
+}
+
+fn utf16(name: &str) -> Problem {
+    Problem::input(format!("{name} is UTF-16 text, not UTF-8"))
+        .why("it begins with the mark of UTF-16 (FF FE or FE FF), or every other byte is zero: \"Unicode text\" in Excel")
+        .help(SAVE)
+}
+
+const SAVE: &str = "save it as \"CSV UTF-8\", or as .xlsx";
+
+/// What separates the cells: what makes most sense of the header.
+fn delimiter(name: &str, text: &str) -> u8 {
+    let sense = |delimiter: &u8| {
+        let rows = records(name, text, *delimiter, 50).unwrap_or_default();
+        columns::find(&rows).map_or(0, |i| columns::understood(&rows[i]))
+    };
+    // Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text. Of equals the
+    // last one counts.
+    let best = [b'\t', b';', b','].into_iter().max_by_key(sense).filter(|d| sense(d) > 0);
+    best.unwrap_or_else(|| {
+        let first = text.lines().find(|l| !l.trim().is_empty() && !l.starts_with('#')).unwrap_or_default();
+        let count = |d: &u8| first.bytes().filter(|b| b == d).count();
+        [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
+    })
+}
+
+/// The first rows with any text.
+fn records(name: &str, text: &str, delimiter: u8, most: usize) -> Result<Vec<Row>, Problem> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -74,15 +163,18 @@ fn csv(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
         .from_reader(text.as_bytes());
     let mut rows = Vec::new();
     for record in reader.records() {
-        let record = record.map_err(|e| Problem::input(format!("{name} cannot be read as a table: {e}")))?;
+        let record = record
+            .map_err(|e| Problem::input(format!("{name} cannot be read as a table: {e}")).help(SAVE))?;
         let start = skip(text, record.position().map_or(0, |p| p.byte() as usize));
         let cells: Vec<String> = record.iter().map(|c| c.trim().to_string()).collect();
         if cells.iter().any(|c| !c.is_empty()) {
-            rows.push(Row { cells, start });
+            rows.push(Row { start, ..Row::of(cells) });
+        }
+        if rows.len() >= most {
+            break;
         }
     }
-    limit(name, &rows)?;
-    Ok(Grid { name: name.to_string(), rows, kind: Kind::Csv { text: text.to_string(), delimiter } })
+    Ok(rows)
 }
 
 fn sheet(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
@@ -97,7 +189,7 @@ fn sheet(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
         let (rows, left) = sheet_rows(name, &mut book, &sheet, &bad)?;
         let grid = Grid { name: name.to_string(), rows, kind: Kind::Sheet { sheet, column: left } };
         // The sheet of nodes is the first one with a column of MAC addresses; else the first with anything.
-        if super::rows::has_macs(&grid) {
+        if columns::find(&grid.rows).is_some() {
             return Ok(grid);
         }
         if best.as_ref().is_none_or(|b| b.rows.is_empty()) {
@@ -125,23 +217,49 @@ fn sheet_rows(
             found.entry(row).or_default().insert(column, text);
         }
     }
+    drop(cells);
+    let merged = book.merge_cells_by_sheet_name(sheet).map_err(|e| bad(e.to_string()))?;
+    let merged: Vec<_> = merged.iter().map(|m| (m.start, m.end)).collect();
+    if !fill_merged(&mut found, &merged) {
+        return Err(too_big(name));
+    }
     let left = found.values().filter_map(|r| r.keys().next()).min().copied().unwrap_or(0);
     let right = found.values().filter_map(|r| r.keys().next_back()).max().copied().unwrap_or(0);
     if found.len() > MOST_ROWS || (right - left) as usize >= MOST_COLUMNS {
         return Err(too_big(name));
     }
+    let mut wide: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
+    for ((top, first), (_, last)) in
+        merged.iter().filter(|((_, first), (_, last))| left <= *first && first < last)
+    {
+        wide.entry(*top).or_default().push(((first - left) as usize, (last - left) as usize));
+    }
     let rows = found.into_iter().map(|(row, mut cells)| Row {
         cells: (left..=right).map(|c| cells.remove(&c).unwrap_or_default()).collect(),
+        wide: wide.remove(&row).unwrap_or_default(),
         start: row as usize,
     });
     Ok((rows.collect(), left as usize))
 }
 
-fn limit(name: &str, rows: &[Row]) -> Result<(), Problem> {
-    if rows.len() > MOST_ROWS || rows.iter().any(|r| r.cells.len() > MOST_COLUMNS) {
-        return Err(too_big(name));
+/// Row and column, from 0.
+type Corner = (u32, u32);
+
+/// Merged cells hold their text in the first one only, and people mean it for every row: the role of a whole rack.
+/// False where there are so many that it is no table of nodes.
+fn fill_merged(found: &mut BTreeMap<u32, BTreeMap<u32, String>>, merged: &[(Corner, Corner)]) -> bool {
+    let mut work = 0;
+    for ((top, left), (bottom, _)) in merged.iter().filter(|((top, _), (bottom, _))| top < bottom) {
+        let Some(text) = found.get(top).and_then(|row| row.get(left)).cloned() else { continue };
+        for (_, row) in found.range_mut(top + 1..=*bottom) {
+            row.entry(*left).or_insert_with(|| text.clone());
+            work += 1;
+        }
+        if work > MOST_ROWS * MOST_COLUMNS {
+            return false;
+        }
     }
-    Ok(())
+    true
 }
 
 fn too_big(name: &str) -> Problem {
@@ -192,31 +310,61 @@ fn skip(text: &str, mut start: usize) -> usize {
     start
 }
 
+/// Where the field that begins at `at` ends; and whether a quotation that it begins with is without its end.
+fn field_end(bytes: &[u8], delimiter: u8, at: usize) -> (usize, bool) {
+    let ends = |b: &u8| *b == delimiter || *b == b'\n';
+    let mut end = at;
+    let mut open = false;
+    if bytes.get(at) == Some(&b'"') {
+        end += 1;
+        loop {
+            let Some(n) = bytes[end..].iter().position(|b| *b == b'"') else { return (bytes.len(), true) };
+            end += n + 1;
+            // Two are one in a quotation.
+            if bytes.get(end) != Some(&b'"') {
+                break;
+            }
+            end += 1;
+        }
+        // Words after it, lines below: this is the first quotation mark of another cell.
+        let next = bytes[end..].iter().find(|b| **b != b' ' && **b != b'\r');
+        open = bytes[at..end].contains(&b'\n') && next.is_some_and(|b| !ends(b));
+    }
+    let rest = bytes[end..].iter().position(ends).unwrap_or(bytes.len() - end);
+    (end + rest, open)
+}
+
+/// The place of a quotation mark that has no other.
+fn unclosed(text: &str, delimiter: u8) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = skip(text, 0);
+    while at < bytes.len() {
+        let (end, open) = field_end(bytes, delimiter, at);
+        if open {
+            return Some(at);
+        }
+        at = if bytes.get(end) == Some(&delimiter) { end + 1 } else { skip(text, end + 1) };
+    }
+    None
+}
+
 /// The bytes of field number `column` in the CSV record that begins at `start`.
 fn field(text: &str, delimiter: u8, start: usize, column: usize) -> std::ops::Range<usize> {
     let bytes = text.as_bytes();
-    let (mut at, mut seen, mut quoted, mut begin) =
-        (start.min(bytes.len()), 0, false, start.min(bytes.len()));
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => quoted = !quoted,
-            b'\n' if !quoted => break,
-            b if b == delimiter && !quoted => {
-                if seen == column {
-                    break;
-                }
-                seen += 1;
-                begin = at + 1;
-            }
-            _ => {}
+    let mut begin = start.min(bytes.len());
+    let mut end = field_end(bytes, delimiter, begin).0;
+    for _ in 0..column {
+        if bytes.get(end) != Some(&delimiter) {
+            break;
         }
-        at += 1;
+        begin = end + 1;
+        end = field_end(bytes, delimiter, begin).0;
     }
-    let field = &bytes[begin..at];
+    let field = &bytes[begin..end];
     let blank = |b: &&u8| b.is_ascii_whitespace();
     let lead = field.iter().take_while(blank).count();
     let tail = field[lead..].iter().rev().take_while(blank).count();
-    begin + lead..at - tail
+    begin + lead..end - tail
 }
 
 /// A spreadsheet's name of a column: A … Z, AA …
@@ -237,12 +385,63 @@ mod tests {
     #[test]
     fn cells_of_a_csv_know_their_place() {
         let text = "\u{feff}MAC;Role\r\n# spare machines below\r\n\"aa;b\"; compute \r\n";
-        let table = Table { name: "n.csv".into(), bytes: None };
-        let g = read(&table, text.as_bytes()).unwrap();
+        let g = read("n.csv", text.as_bytes()).unwrap();
         assert_eq!(g.rows[1].cells, ["aa;b", "compute"]);
         let p = g.place(1, 1).unwrap();
         assert_eq!((p.line, p.column, p.width), (3, 9, 7));
         assert_eq!(letters(0), "A");
         assert_eq!(letters(27), "AB");
+    }
+
+    #[test]
+    fn a_quotation_without_its_end_is_found_where_it_opens() {
+        let line = |text: &str| read("n.csv", text.as_bytes()).map_err(|p| p.at.unwrap().line).err();
+        assert_eq!(line("mac,role\na,\"compute\nb,compute\n"), Some(2));
+        // The next quotation mark of the file opens another cell.
+        assert_eq!(line("mac,role\na,\"compute\nb,\"compute\"\n"), Some(2));
+        for good in
+            ["mac,note\n\"a\nb\" ,x\n", "mac,note\na,\"5\"\" disk\"\n", "mac,note\na,5\" disk\n# \"\n", ""]
+        {
+            assert_eq!(line(good), None, "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_character_set_says_which_and_where() {
+        let problem = |bytes: &[u8]| read("n.csv", bytes).unwrap_err();
+        let p = problem(b"mac,note\na,B\xfcro\n");
+        let at = p.at.clone().unwrap();
+        assert_eq!((at.line, at.column, at.text.as_str()), (2, 4, "a,B\u{fffd}ro"));
+        assert!(p.to_string().contains("FC") && p.help.is_some(), "{p}");
+        for bytes in [&b"\xff\xfem\0a\0c\0\n\0"[..], b"\xfe\xff\0m\0a\0c", b"m\0a\0c\0\n\0"] {
+            assert!(problem(bytes).what.contains("UTF-16"), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_separates_cells_is_told_from_the_header_not_from_the_title() {
+        let cells = |text: &str| read("n.csv", text.as_bytes()).unwrap().rows.pop().unwrap().cells;
+        assert_eq!(cells("Racks 1, 2, 3, 4\nMAC;Role\na;b\n"), ["a", "b"]);
+        assert_eq!(cells("Racks 1; 2\nMAC,Role\na,b\n"), ["a", "b"]);
+        assert_eq!(cells("Racks 1, 2\nMAC\tRole\na\tb\n"), ["a", "b"]);
+        assert_eq!(cells("MAC\na\n"), ["a"]);
+    }
+
+    #[test]
+    fn merged_cells_are_filled_down_into_rows_that_exist() {
+        let row = |cells: &[(u32, &str)]| cells.iter().map(|(i, t)| (*i, t.to_string())).collect();
+        let mut found: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::from([
+            (0, row(&[(0, "compute"), (1, "a")])),
+            (1, row(&[(1, "b")])),
+            (3, row(&[(0, "x")])),
+        ]);
+        let all = u32::MAX;
+        assert!(fill_merged(&mut found, &[((0, 0), (all, 0)), ((5, 5), (2, 2)), ((0, 1), (0, 4))]));
+        assert_eq!(found[&1], row(&[(0, "compute"), (1, "b")]));
+        assert_eq!((found.len(), found[&3][&0].as_str()), (3, "x"));
+        // A machine's file may say what it likes: it must not cost hours.
+        let mut many: BTreeMap<u32, BTreeMap<u32, String>> =
+            (0..1000).map(|i| (i, row(&[(0, "x")]))).collect();
+        assert!(!fill_merged(&mut many, &vec![((0, 0), (all, 0)); 30_000]));
     }
 }

@@ -168,8 +168,10 @@ pub struct ServerTable {
     #[serde(default)]
     pub interfaces: Vec<Text>,
     /// TCP port for HTTP. Default: 80.
+    #[schemars(range(min = 1, max = 65535))]
     pub http_port: Option<At<u16>>,
     /// TCP port for the agents of installed nodes (TLS). Default: 8443.
+    #[schemars(range(min = 1, max = 65535))]
     pub agent_port: Option<At<u16>>,
     /// The network that machines boot from. Default: `provisioning`, or the only network.
     pub provisioning: Option<Text>,
@@ -216,8 +218,10 @@ pub struct NetworkTable {
     #[schemars(required)]
     pub cidr: Option<Text>,
     /// 802.1Q id, 1 to 4094. Default: untagged.
+    #[schemars(range(min = 1, max = 4094))]
     pub vlan: Option<At<u16>>,
     /// Largest packet, 576 to 9216 bytes. Default: what the system takes (1500).
+    #[schemars(range(min = 576, max = 9216))]
     pub mtu: Option<At<u16>>,
     /// The router. The default route goes through the provisioning network's, else the first network that has one.
     pub gateway: Option<Text>,
@@ -251,6 +255,7 @@ pub struct RoleTable {
     /// How many nodes there must be. Default: any number that the profile allows.
     pub count: Option<At<u32>>,
     /// Which disk the operating system goes to; all that is said must hold, and exactly one disk must match.
+    #[schemars(example = serde_json::json!({ "min_gib": 200 }))]
     pub disk: Option<At<DiskRule>>,
     /// Further disks.
     #[serde(default)]
@@ -287,6 +292,7 @@ pub struct LinkTable {
     #[serde(default)]
     pub tagged: Vec<Text>,
     /// Largest packet on the link. Default: the largest of its networks.
+    #[schemars(range(min = 576, max = 9216))]
     pub mtu: Option<At<u16>>,
 }
 
@@ -314,6 +320,7 @@ pub struct DataTable {
     pub name: Option<Text>,
     /// Which disk.
     #[schemars(required)]
+    #[schemars(example = serde_json::json!({ "serial": "S4EWNX0R123456" }))]
     pub rule: Option<At<DiskRule>>,
     /// Where it is mounted.
     #[schemars(required)]
@@ -353,6 +360,7 @@ pub struct NodeTable {
     #[serde(default)]
     pub addresses: BTreeMap<Text, Text>,
     /// Its own disk rule, in place of the role's.
+    #[schemars(example = serde_json::json!({ "min_gib": 200 }))]
     pub disk: Option<At<DiskRule>>,
     /// Serial numbers of disks whose present content may be erased.
     #[serde(default)]

@@ -3,7 +3,7 @@
 //! Our user-data is JSON after the `#cloud-config` line, which is YAML too.
 
 use super::Found;
-use super::kickstart::timezone;
+use super::zones;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -80,8 +80,9 @@ pub fn check(content: &str, found: &mut Found) {
     if settings.contains_key("interactive-sections") {
         found.add(0, "needed", "interactive-sections make the installer wait for a person");
     }
-    if !settings.get("timezone").and_then(Value::as_str).is_some_and(timezone) {
-        found.add(0, "timezone", "the time zone must be a tz database name, for example Europe/Berlin");
+    let zone = settings.get("timezone").and_then(Value::as_str).unwrap_or_default();
+    if !zones::known(zone) {
+        found.add(0, "timezone", zones::finding(zone));
     }
     if let Some(identity) = settings.get("identity") {
         account(identity, found);

@@ -12,6 +12,7 @@ pub mod preseed;
 pub mod script;
 pub mod storage;
 pub mod words;
+pub mod zones;
 
 use super::{Answer, Family, Installer};
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Rules for preseeds: debconf-set-selections only counts fields; names, types and values are checked here.
 
-use super::Found;
+use super::{Found, zones};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -72,6 +72,9 @@ pub fn check(content: &str, found: &mut Found) {
         }
         if value.ends_with('\\') {
             found.add(i + 1, "continued", "a backslash at the end joins the next line to this value");
+        }
+        if question == "time/zone" && !zones::known(value) {
+            found.add(i + 1, "timezone", zones::finding(value));
         }
         if kind == "boolean" && !["true", "false"].contains(&value) {
             found.add(i + 1, "boolean", format!("{question} is true or false, not {value:?}"));
@@ -147,6 +150,7 @@ d-i finish-install/reboot_in_progress note
             ("d-i time/zone string UTC", "d-i time/zone", "fields"),
             ("time/zone", "time/zoone", "question"),
             ("time/zone string", "time/zone select", "type"),
+            ("string UTC", "string Europe/Berln", "timezone"),
             ("string UTC", "string  UTC", "blank"),
             ("string UTC", "string UTC ", "blank"),
             ("string UTC", "string UTC\\", "continued"),

@@ -45,11 +45,15 @@ pub fn check(c: &mut Check, role: &Text, table: &RoleTable) -> Vec<Link> {
                     .error(m, what)
                     .so("ports are nic1 (the first MAC address), nic2, …; a bond needs `bond = {…}`");
             } else if !used.insert(m.to_string()) {
-                c.report.error(m, format!("the port {} is in two links", **m));
+                c.report
+                    .error(m, format!("the port {} is in two links", **m))
+                    .so("take it out of one of them: a port is a link of its own, or a member of one bond");
             }
         }
         if links.iter().any(|l| l.name == **name) && link.bond.is_some() {
-            c.report.error(name, format!("there are two links named {}", **name));
+            c.report
+                .error(name, format!("there are two links named {}", **name))
+                .so("give one of them another name, for example bond1");
         }
         for (network, tagged) in
             link.untagged.iter().map(|n| (n, false)).chain(link.tagged.iter().map(|n| (n, true)))
@@ -76,10 +80,12 @@ fn carries(c: &mut Check, link: &Text, network: &Text, tagged: bool, carried: &m
         return;
     }
     if !carried.insert(network.to_string()) {
-        c.report.error(network, format!("the network {} is on two links", **network));
+        c.report
+            .error(network, format!("the network {} is on two links", **network))
+            .so("take it out of one of them, or make the two links one bond");
     }
     let boot = c.provisioning.as_deref() == Some(network.as_str());
-    if tagged && !boot && c.networks.get(network.as_str()).is_some_and(|n| n.vlan.is_none()) {
+    if tagged && !boot && c.networks.contains_key(network.as_str()) && !has_vlan(c, network) {
         c.report
             .error(network, format!("{} is tagged on {} and has no VLAN", **network, **link))
             .so(format!("add `vlan = …` to [network.{}], or make it `untagged`", **network));
@@ -90,6 +96,12 @@ fn carries(c: &mut Check, link: &Text, network: &Text, tagged: bool, carried: &m
             .because("firmware boots from the network without a VLAN tag")
             .so("make it `untagged`, and set the switch port's native VLAN");
     }
+}
+
+/// Whether the network has a VLAN, or one was written and is wrong.
+fn has_vlan(c: &Check, network: &str) -> bool {
+    c.networks.get(network).is_some_and(|n| n.vlan.is_some())
+        || c.report.was_cut(&format!("network.{network}.vlan"))
 }
 
 fn bond(c: &mut Check, name: &Text, link: &LinkTable) -> Option<Bond> {
@@ -119,9 +131,12 @@ fn bond(c: &mut Check, name: &Text, link: &LinkTable) -> Option<Bond> {
             |t: &str| !t.is_empty() && t.chars().all(|ch| ch.is_ascii_alphanumeric() || "_+-.:".contains(ch));
         if !word(key) || !word(&value.0) {
             c.report
-                .error(key, format!("the bond option {:?} is not a plain word with a plain value", **key));
+                .error(key, format!("the bond option {:?} is not a plain word with a plain value", **key))
+                .so("write one such as miimon = 100 or lacp_rate = \"fast\"");
         } else if key.as_str() == "mode" {
-            c.report.error(key, "the mode is said by `mode`, not by an option");
+            c.report
+                .error(key, "the mode is said by `mode`, not by an option")
+                .so("write `mode = …` beside `members`");
         }
     }
     Some(Bond {
@@ -134,9 +149,6 @@ fn bond(c: &mut Check, name: &Text, link: &LinkTable) -> Option<Bond> {
 /// A VLAN's packets go through its link, so none is larger than the link's.
 fn mtu(c: &mut Check, table: &LinkTable, link: &Link) {
     let Some(at) = &table.mtu else { return };
-    if !(576..=9216).contains(&**at) {
-        c.report.error(at, format!("an MTU of {} is not sane", **at)).so("use 576 to 9216");
-    }
     for name in link.untagged.iter().chain(&link.tagged) {
         if let Some(m) = c.networks.get(name).and_then(|n| n.mtu)
             && m > **at
@@ -173,7 +185,7 @@ fn default(c: &mut Check, role: &Text, table: &RoleTable) -> Vec<Link> {
     let mut carried = BTreeSet::from([provisioning.clone()]);
     let mut tagged = Vec::new();
     for network in table.addresses.keys().filter(|n| n.as_str() != provisioning) {
-        if c.networks.get(network.as_str()).is_some_and(|n| n.vlan.is_some()) {
+        if has_vlan(c, network) {
             tagged.push(network.to_string());
             carried.insert(network.to_string());
         } else if !c.networks.contains_key(network.as_str()) {

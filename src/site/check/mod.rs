@@ -2,6 +2,7 @@
 //!
 //! Each part checks what is its own and returns what it could read, so that one mistake hides no other.
 
+mod addresses;
 mod links;
 mod networks;
 mod nodes;
@@ -44,6 +45,7 @@ pub fn check(files: &Files, catalog: &Catalog) -> (Option<Site>, Problems) {
         return (None, report.problems);
     };
     read_tables(&mut report, files, &file);
+    examples(&mut report, files);
     let mut c = Check {
         report,
         file: &file,
@@ -61,6 +63,7 @@ pub fn check(files: &Files, catalog: &Catalog) -> (Option<Site>, Problems) {
     let nodes = nodes::check(&mut c, &roles, raw);
     let access = place::access(&mut c, &roles);
     let vars = vars::site(&mut c, &roles);
+    vars::etcd_source(&mut c, &roles, &nodes);
     let cluster = parts::check(&mut c, &roles, &vips, &nodes);
     let Check { report, networks, .. } = c;
     let mut problems = report.problems;
@@ -111,7 +114,7 @@ fn read_tables(report: &mut Report, files: &Files, file: &SiteFile) {
     for table in &files.tables {
         let spot = named.and_then(|n| n.iter().find(|t| ***t == table.name));
         match (&table.bytes, spot) {
-            (Some(bytes), _) => match tables::read(table, bytes) {
+            (Some(bytes), _) => match tables::read(&files.beside(&table.name), bytes) {
                 Ok(grid) => report.grids.push(grid),
                 Err(p) => {
                     report.push(p);
@@ -126,8 +129,24 @@ fn read_tables(report: &mut Report, files: &Files, file: &SiteFile) {
     }
 }
 
+/// `init` writes nodes.csv with example machines; beside a spreadsheet they are easily forgotten.
+fn examples(report: &mut Report, files: &Files) {
+    let example = |t: &&super::report::Table| {
+        super::init::files()
+            .iter()
+            .any(|(name, text)| t.name == *name && t.bytes.as_deref() == Some(text.as_bytes()))
+    };
+    if let Some(table) = files.tables.iter().find(example)
+        && files.tables.iter().any(|t| t.bytes.is_some() && t.name != table.name)
+    {
+        let shown = files.beside(&table.name);
+        let what = format!("{shown} still holds the example machines, beside another table of nodes");
+        report.push(Problem::input(what).warning().help(format!("remove {shown}")));
+    }
+}
+
 fn all_nodes(c: &mut Check) -> Vec<rows::RawNode> {
-    let mut raw = rows::from_file(c.file);
+    let mut raw = rows::from_file(c.file, &c.report.cut);
     let names: Vec<&str> = c.file.network.keys().map(|k| k.as_str()).collect();
     let provisioning = c.provisioning.clone().unwrap_or_default();
     for i in 0..c.report.grids.len() {
@@ -153,10 +172,13 @@ impl<'a> Check<'a> {
     }
     /// An IPv4 address; reports where it is none.
     fn address(&mut self, text: &str, at: Where) -> Option<Ipv4Addr> {
+        use super::report::Tell as _;
         match text.trim().parse() {
             Ok(a) => Some(a),
             Err(_) => {
-                self.report.error(at, format!("{text:?} is not an IPv4 address"));
+                self.report
+                    .error(at, format!("{text:?} is not an IPv4 address"))
+                    .so("write four numbers from 0 to 255 with dots between them: 10.77.0.11");
                 None
             }
         }
@@ -165,21 +187,23 @@ impl<'a> Check<'a> {
     fn is_host(&mut self, network: &str, address: Ipv4Addr, at: Where) -> bool {
         use super::report::Tell as _;
         let Some(cidr) = self.networks.get(network).map(|n| n.cidr) else { return true };
-        if !cidr.contains(address) {
-            self.report.error(at, format!("{address} is not on the network {network} ({cidr})")).so(format!(
-                "take one from {} to {}",
-                cidr.first(),
-                cidr.last()
-            ));
-            return false;
+        if cidr.is_host(address) {
+            return true;
         }
-        if !cidr.is_host(address) {
-            let what = if address == cidr.first() { "the network's own" } else { "the broadcast" };
-            self.report
-                .error(at, format!("{address} is {what} address of {network} ({cidr}), no host can have it"));
-            return false;
-        }
-        true
+        let what = match address {
+            a if !cidr.contains(a) => format!("{address} is not on the network {network} ({cidr})"),
+            a => {
+                let whose = if a == cidr.first() { "the network's own" } else { "the broadcast" };
+                format!("{address} is {whose} address of {network} ({cidr}), no host can have it")
+            }
+        };
+        let (low, high) = (u32::from(cidr.first()), u32::from(cidr.last()));
+        let help = match cidr.prefix() {
+            31.. => format!("take one from {} to {}", cidr.first(), cidr.last()),
+            _ => format!("take one from {} to {}", Ipv4Addr::from(low + 1), Ipv4Addr::from(high - 1)),
+        };
+        self.report.error(at, what).so(help);
+        false
     }
     /// Notes who has `address`; reports where somebody else has it.
     fn take(&mut self, address: Ipv4Addr, who: &str, at: Where) -> bool {

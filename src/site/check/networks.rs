@@ -12,7 +12,10 @@ pub fn check(c: &mut Check) {
     c.provisioning = provisioning(c);
     for (name, table) in &c.file.network {
         if let Err(why) = naming::label(name) {
-            c.report.error(name, format!("{:?} cannot be the name of a network", **name)).because(why);
+            c.report
+                .error(name, format!("{:?} cannot be the name of a network", **name))
+                .because(why)
+                .so(naming::instead(name));
         }
         if let Some(network) = one(c, name, table) {
             c.networks.insert(name.to_string(), network);
@@ -64,7 +67,10 @@ fn one(c: &mut Check, name: &Text, table: &NetworkTable) -> Option<Network> {
         None => None,
         Some((_, Ok(cidr))) => Some(cidr),
         Some((t, Err(why))) => {
-            c.report.error(t, format!("{:?} is not a network", **t)).because(why);
+            c.report
+                .error(t, format!("{:?} is not a network", **t))
+                .because(why)
+                .so("write its first address and the prefix length, for example 10.77.0.0/24");
             None
         }
     };
@@ -75,22 +81,12 @@ fn one(c: &mut Check, name: &Text, table: &NetworkTable) -> Option<Network> {
             .error(t, format!("a network of prefix length {} is of no use here", cidr.prefix()))
             .so("use a prefix length from 8 to 30");
     }
-    if let Some(vlan) = &table.vlan
-        && !(1..=4094).contains(&**vlan)
-    {
-        c.report.error(vlan, format!("{} is not a VLAN id", **vlan)).so("use 1 to 4094");
-    }
-    if let Some(mtu) = &table.mtu
-        && !(576..=9216).contains(&**mtu)
-    {
-        c.report
-            .error(mtu, format!("an MTU of {} is not sane", **mtu))
-            .so("use 576 to 9216; 1500 is usual, 9000 for jumbo frames");
-    }
     let dns = table.dns.iter().filter_map(|t| c.address(t, t.into())).collect();
     for t in &table.ntp {
         if t.parse::<std::net::IpAddr>().is_err() && naming::domain(&t.to_lowercase()).is_err() {
-            c.report.error(t, format!("{:?} is neither an address nor a name of a time server", **t));
+            c.report
+                .error(t, format!("{:?} is neither an address nor a name of a time server", **t))
+                .so("write one such as 10.77.0.254 or ntp.site.example");
         }
     }
     let gateway = table.gateway.as_ref().and_then(|t| c.address(t, t.into()));
@@ -124,7 +120,7 @@ fn pool(c: &mut Check, name: &Text, text: &Text) -> Option<IpRange> {
     }
     let range = c.range(name, text, "the pool")?;
     if range.len() > 65_536 {
-        c.report.error(text, "a pool of more than 65536 addresses is of no use");
+        c.report.error(text, "a pool of more than 65536 addresses is of no use").so("let it end earlier");
     }
     Some(range)
 }

@@ -1,7 +1,8 @@
 //! Checks nodes: their MAC addresses, roles, names, numbers, addresses, disks; and how many of each role there are.
 
-use super::{Check, links, roles as role_check, vars};
+use super::{Check, addresses, links, roles as role_check, vars};
 use crate::base::Mac;
+use crate::base::mac::MacError;
 use crate::site::model::{Node, Role};
 use crate::site::naming::{self, Naming};
 use crate::site::report::{Tell as _, Where};
@@ -13,33 +14,33 @@ use std::net::Ipv4Addr;
 struct Draft {
     raw: RawNode,
     macs: Vec<Mac>,
-    role: String,
     number: Option<u32>,
 }
 
 pub fn check(c: &mut Check, roles: &BTreeMap<String, Role>, raw: Vec<RawNode>) -> Vec<Node> {
     let mut seen: BTreeMap<Mac, Where> = BTreeMap::new();
     let mut drafts: BTreeMap<&str, Vec<Draft>> = BTreeMap::new();
+    let mut strays: Vec<RawNode> = Vec::new();
     let none = raw.is_empty();
     for raw in raw {
         let macs = macs(c, &raw, &mut seen);
-        if let Some(role) = role(c, &raw, roles) {
-            drafts.entry(&role.name).or_default().push(Draft {
-                macs,
-                role: role.name.clone(),
-                number: None,
-                raw,
-            });
+        match role(c, &raw, roles) {
+            Some(role) => drafts.entry(&role.name).or_default().push(Draft { macs, number: None, raw }),
+            None => strays.push(raw),
         }
     }
     let mut names: BTreeMap<String, Where> = BTreeMap::new();
+    let mut told: BTreeSet<Ipv4Addr> = c.taken.keys().copied().collect();
     let mut nodes = Vec::new();
     for (name, list) in &mut drafts {
         let role = &roles[*name];
         number(c, role, list);
         for draft in list {
-            nodes.extend(one(c, role, draft, &mut names));
+            nodes.extend(one(c, role, draft, &mut names, &mut told));
         }
+    }
+    for raw in &strays {
+        without_role(c, roles, raw, &mut names);
     }
     counts(c, roles, &drafts);
     if none && c.report.problems.errors() == 0 {
@@ -58,12 +59,9 @@ fn macs(c: &mut Check, raw: &RawNode, seen: &mut BTreeMap<Mac, Where>) -> Vec<Ma
         for text in split_macs(&cell.text) {
             match Mac::parse(text) {
                 Err(why) => {
-                    let digits_only = text.len() < 12 && text.chars().all(|ch| ch.is_ascii_digit());
+                    let help = mac_help(cell, text, &why);
                     let problem = c.report.error(cell.at.clone(), format!("{text:?} is not a MAC address"));
-                    problem.because(why.to_string());
-                    if (digits_only || text.contains('E')) && matches!(cell.at, Where::Cell { .. }) {
-                        problem.so("a spreadsheet takes such an address for a number and loses digits; format the column as text and type it again");
-                    }
+                    problem.because(why.to_string()).so(help);
                 }
                 Ok(mac) => {
                     if let Some(there) = seen.get(&mac).cloned() {
@@ -80,13 +78,26 @@ fn macs(c: &mut Check, raw: &RawNode, seen: &mut BTreeMap<Mac, Where>) -> Vec<Ma
             }
         }
     }
-    if raw.macs.is_empty() {
+    if raw.macs.is_empty() && !raw.has_cut("mac") && !raw.has_cut("macs") {
         c.report
             .error(raw.at.clone(), "this node has no MAC address")
             .because("a machine is known by the address of the port that it boots from")
             .so("look at its label or its BMC, or let it boot once: it is listed as discovered");
     }
     out
+}
+
+fn mac_help(cell: &Cell, text: &str, why: &MacError) -> &'static str {
+    let digits_only = text.len() < 12 && text.chars().all(|ch| ch.is_ascii_digit());
+    match (&cell.at, why) {
+        (Where::Cell { .. }, _) if digits_only || text.contains('E') => {
+            "a spreadsheet takes such an address for a number and loses digits; format the column as text and type it again"
+        }
+        (_, MacError::Zero | MacError::Group) => {
+            "take the address of the port that the machine boots from: it is on the machine's label and in its BMC"
+        }
+        _ => "write six pairs of the digits 0 to 9 and a to f: 52:54:00:aa:00:01",
+    }
 }
 
 fn role<'r>(c: &mut Check, raw: &RawNode, roles: &'r BTreeMap<String, Role>) -> Option<&'r Role> {
@@ -132,7 +143,8 @@ fn number(c: &mut Check, role: &Role, list: &mut [Draft]) {
             let line = c.report.line(&there);
             c.report
                 .error(at, format!("two nodes of {} have the number {n}", role.name))
-                .because(format!("the other one is in {line}"));
+                .because(format!("the other one is in {line}"))
+                .so("give one of them another number, or leave the numbers out");
         } else {
             used.insert(n, at);
             draft.number = Some(n);
@@ -158,22 +170,54 @@ fn number(c: &mut Check, role: &Role, list: &mut [Draft]) {
     }
 }
 
-fn one(c: &mut Check, role: &Role, draft: &Draft, names: &mut BTreeMap<String, Where>) -> Option<Node> {
+/// What can be judged of a node without knowing its role: one mistake hides no other.
+fn without_role(
+    c: &mut Check,
+    roles: &BTreeMap<String, Role>,
+    raw: &RawNode,
+    names: &mut BTreeMap<String, Where>,
+) {
+    let name = name(c, raw, None, names);
+    let who = name.unwrap_or_else(|| nameless(c, raw));
+    addresses::written(c, raw, &who);
+    if let Some((disk, at)) = &raw.disk {
+        role_check::rule(c, disk, at.clone());
+    }
+    for (key, cell) in &raw.vars {
+        vars::declared_somewhere(c, roles, key, cell.at.clone());
+    }
+}
+
+/// What a node without a usable name is called in problems.
+fn nameless(c: &Check, raw: &RawNode) -> String {
+    format!("the node of {}", c.report.line(&raw.at))
+}
+
+fn one(
+    c: &mut Check,
+    role: &Role,
+    draft: &Draft,
+    names: &mut BTreeMap<String, Where>,
+    told: &mut BTreeSet<Ipv4Addr>,
+) -> Option<Node> {
     let raw = &draft.raw;
     let number = draft.number?;
-    let name = name(c, role, raw, number, names)?;
-    let addresses = addresses(c, role, raw, &name, number);
+    let by_rule = Naming::parse(&role.naming).ok().map(|n| n.name(number));
+    let named = name(c, raw, by_rule, names);
+    let who = named.clone().unwrap_or_else(|| nameless(c, raw));
+    let written = addresses::written(c, raw, &who);
+    let addresses = addresses::with_ranges(c, role, raw, (&who, number), written, told);
     let need = links::ports(&role.links);
     if need > draft.macs.len() && !draft.macs.is_empty() {
         let at = raw.macs.last().map_or(raw.at.clone(), |m| m.at.clone());
         c.report
-            .error(at, format!("{name} has {} and its role {} uses nic{need}", macs_of(draft), role.name))
+            .error(at, format!("{who} has {} and its role {} uses nic{need}", macs_of(draft), role.name))
             .because("links name ports by the order of the node's MAC addresses")
             .so("list all its MAC addresses: macs = [\"…\", \"…\"], or several in the cell");
     }
     let disk = raw.disk.as_ref().map(|(d, at)| role_check::rule(c, d, at.clone()));
     if disk.is_none() && role.disk.is_none() {
-        missing_disk(c, role, raw, &name);
+        missing_disk(c, role, raw, &who);
     }
     if let Some(profile) = c.catalog.profiles.get(&role.profile) {
         for (key, cell) in &raw.vars {
@@ -186,12 +230,13 @@ fn one(c: &mut Check, role: &Role, draft: &Draft, names: &mut BTreeMap<String, W
                 || file.vars.keys().any(|k| k.as_str() == key)
         };
         let at = raw.role.as_ref().map_or(raw.at.clone(), |r| r.at.clone());
-        vars::complete(c, profile, &format!("the node {name}"), at, &has);
+        let whose = named.as_ref().map_or(who, |name| format!("the node {name}"));
+        vars::complete(c, profile, &whose, at, &has);
     }
     Some(Node {
-        name,
+        name: named?,
         number,
-        role: draft.role.clone(),
+        role: role.name.clone(),
         macs: draft.macs.clone(),
         addresses,
         disk,
@@ -223,7 +268,9 @@ fn missing_disk(c: &mut Check, role: &Role, raw: &RawNode, name: &str) {
     let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
     let at = table.map_or(raw.at.clone(), |(k, _)| k.into());
     let what = format!("the role {} has no disk rule", role.name);
-    if c.report.problems.0.iter().any(|p| p.what == what) {
+    // A rule that is there and wrong is reported already.
+    let wrong = raw.has_cut("disk") || c.report.was_cut(&format!("role.{}.disk", role.name));
+    if wrong || c.report.problems.0.iter().any(|p| p.what == what) {
         return;
     }
     c.report
@@ -232,21 +279,21 @@ fn missing_disk(c: &mut Check, role: &Role, raw: &RawNode, name: &str) {
         .so("add for example `disk = { min_gib = 200, max_gib = 500 }` or `disk = { serial = \"…\" }`");
 }
 
+/// The node's name: its own, else the one of its role's rule. None where there is none, or where it cannot be used.
 fn name(
     c: &mut Check,
-    role: &Role,
     raw: &RawNode,
-    number: u32,
+    by_rule: Option<String>,
     names: &mut BTreeMap<String, Where>,
 ) -> Option<String> {
     let domain = domain(c);
     let name = match &raw.name {
         Some(cell) => short(cell, &domain).to_string(),
-        None => Naming::parse(&role.naming).ok()?.name(number),
+        None => by_rule?,
     };
     let at = raw.name.as_ref().map_or(raw.at.clone(), |n| n.at.clone());
     if let Err(why) = naming::label(&name) {
-        c.report.error(at, format!("{name:?} cannot be a host name")).because(why);
+        c.report.error(at, format!("{name:?} cannot be a host name")).because(why).so(naming::instead(&name));
         return None;
     }
     // Linux keeps 64 bytes (HOST_NAME_MAX), and installers set the full name.
@@ -267,95 +314,6 @@ fn name(
     }
     names.insert(name.clone(), at);
     Some(name)
-}
-
-fn addresses(
-    c: &mut Check,
-    role: &Role,
-    raw: &RawNode,
-    name: &str,
-    number: u32,
-) -> BTreeMap<String, Ipv4Addr> {
-    let mut out = BTreeMap::new();
-    let mut own: BTreeSet<&str> = BTreeSet::new();
-    for (network, cell) in &raw.addresses {
-        own.insert(&network.text);
-        if !c.knows_network(&network.text, network.at.clone()) {
-            continue;
-        }
-        let Some(address) = c.address(&cell.text, cell.at.clone()) else { continue };
-        if c.is_host(&network.text, address, cell.at.clone()) {
-            not_in_pool(c, &network.text, address, name, cell);
-            c.take(address, name, cell.at.clone());
-            out.insert(network.text.clone(), address);
-        }
-    }
-    for (network, range) in role.ranges.iter().filter(|(n, _)| !own.contains(n.as_str())) {
-        match range.nth(u64::from(number) - 1) {
-            Some(address) => {
-                c.take(address, name, raw.at.clone());
-                out.insert(network.clone(), address);
-            }
-            None => too_short(c, role, network, number),
-        }
-    }
-    let provisioning = c.provisioning.clone();
-    if let Some(p) = provisioning
-        && !out.contains_key(&p)
-        && !own.contains(p.as_str())
-        && !has_range(c, &role.name, &p)
-    {
-        no_boot_address(c, role, raw, &p);
-    }
-    out
-}
-
-/// Whether the file gives the role a range on the network, readable or not.
-fn has_range(c: &Check, role: &str, network: &str) -> bool {
-    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role);
-    table.is_some_and(|(_, t)| t.addresses.keys().any(|k| k.as_str() == network))
-}
-
-fn no_boot_address(c: &mut Check, role: &Role, raw: &RawNode, provisioning: &str) {
-    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
-    let at = table.map_or(raw.at.clone(), |(k, _)| k.into());
-    let what = format!("the nodes of {} have no address on {provisioning}", role.name);
-    if !c.report.problems.0.iter().any(|p| p.what == what) {
-        c.report
-            .error(at, what)
-            .because("that is the network they boot and install from")
-            .so(format!("add `addresses = {{ {provisioning} = \"first-last\" }}` to the role"));
-    }
-}
-
-fn not_in_pool(c: &mut Check, network: &str, address: Ipv4Addr, name: &str, cell: &Cell) {
-    if let Some(pool) = c.networks.get(network).and_then(|n| n.pool)
-        && pool.contains(address)
-    {
-        c.report
-            .error(cell.at.clone(), format!("the address of {name}, {address}, is inside the pool {pool}"))
-            .because("it may be given to another machine before this one asks")
-            .so("take an address outside of the pool, or move the pool");
-    }
-}
-
-/// Once per range, with the number that is needed in the end.
-fn too_short(c: &mut Check, role: &Role, network: &str, number: u32) {
-    let table = c.file.role.iter().find(|(k, _)| k.as_str() == role.name);
-    let text = table.and_then(|(_, t)| t.addresses.iter().find(|(k, _)| k.as_str() == network));
-    let Some((_, text)) = text else { return };
-    let what = format!("the range of {} on {network} is too short for its nodes", role.name);
-    let why = |n: u32| {
-        let len = role.ranges[network].len();
-        let plural = if len == 1 { "" } else { "es" };
-        format!("it has {len} address{plural}, and the role has a node number {n}")
-    };
-    match c.report.problems.0.iter_mut().find(|p| p.what == what) {
-        Some(p) => p.why = Some(why(number)),
-        None => {
-            c.report.error(text, what).because(why(number)).so("let it end later");
-        }
-    }
 }
 
 /// How many nodes the roles have, against the profile's and the role's own rule.
@@ -392,13 +350,23 @@ fn counts(c: &mut Check, roles: &BTreeMap<String, Role>, drafts: &BTreeMap<&str,
             c.report
                 .error(key, format!("the role {} has {}, an even number", role.name, nodes(have)))
                 .because(format!("members of {} vote, and an even number can split in halves", profile.name))
-                .so(format!("use {} or {}", have - 1, have + 1));
+                .so(allowed(rule, have));
         }
         if have < rule.min || rule.max.is_some_and(|m| have > m) {
             let most = rule.max.map_or(String::new(), |m| format!(", at most {m}"));
             c.report
                 .error(key, format!("the role {} has {}", role.name, nodes(have)))
-                .because(format!("the profile {} needs at least {}{most}", profile.name, rule.min));
+                .because(format!("the profile {} needs at least {}{most}", profile.name, rule.min))
+                .so(format!("{}, or give the role another profile", allowed(rule, have)));
         }
     }
+}
+
+/// "use 1 or 3": the nearest numbers of nodes to `have` that the rule allows.
+fn allowed(rule: &crate::profiles::Count, have: u32) -> String {
+    let fits = |n: &u32| *n >= rule.min && rule.max.is_none_or(|m| *n <= m) && !(rule.quorum && n % 2 == 0);
+    let below = (1..have).rev().find(fits);
+    let above = (have + 1..=have.max(rule.min) + 2).find(fits);
+    let numbers: Vec<String> = below.into_iter().chain(above).map(|n| n.to_string()).collect();
+    format!("use {}", numbers.join(" or "))
 }

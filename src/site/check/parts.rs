@@ -18,7 +18,7 @@ pub fn of_role(c: &mut Check, profile: &str, table: &RoleTable) -> Vec<String> {
             let known = c.catalog.parts.keys().map(String::as_str);
             c.report.error(text, format!("there is no part {:?}", **text)).meant(text, known);
         } else if out.iter().any(|o| o == text.as_str()) {
-            c.report.error(text, format!("the part {} is listed twice", **text));
+            c.report.error(text, format!("the part {} is listed twice", **text)).so("take one of them out");
         } else {
             out.push(text.to_string());
         }

@@ -1,6 +1,7 @@
 //! Checks `[site]` and `[access]`.
 
 use super::Check;
+use crate::kickstart::lint::zones;
 use crate::site::model::{Access, Role};
 use crate::site::report::{Tell as _, Where};
 use crate::site::wire::Text;
@@ -21,7 +22,10 @@ pub fn check(c: &mut Check) -> Option<Place> {
     if let Some(name) = &site.name
         && let Err(why) = naming::label(name)
     {
-        c.report.error(name, format!("{:?} cannot be the site's name", **name)).because(why);
+        c.report
+            .error(name, format!("{:?} cannot be the site's name", **name))
+            .because(why)
+            .so(naming::instead(name));
     }
     if let Some(domain) = &site.domain
         && let Err(why) = naming::domain(domain)
@@ -30,6 +34,15 @@ pub fn check(c: &mut Check) -> Option<Place> {
             .error(domain, format!("{:?} is not a DNS domain", **domain))
             .because(why)
             .so("write one such as site.example");
+    }
+    if let Some(zone) = &site.timezone
+        && !zones::known(zone)
+    {
+        let help = match zones::near(zone) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => "write one such as Europe/Berlin, Asia/Shanghai or UTC".to_string(),
+        };
+        c.report.error(zone, format!("{:?} is not the name of a time zone", **zone)).so(help);
     }
     let mut text =
         |value: &Option<Text>, default: &str, fits: fn(&str) -> bool, what: &str, example: &str| {
@@ -45,41 +58,10 @@ pub fn check(c: &mut Check) -> Option<Place> {
     Some(Place {
         name: site.name.as_ref()?.to_string(),
         domain: site.domain.as_ref()?.to_string(),
-        timezone: text(
-            &site.timezone,
-            "UTC",
-            timezone,
-            "the name of a time zone",
-            "Europe/Berlin, Asia/Shanghai or UTC",
-        ),
+        timezone: site.timezone.as_ref().map_or("UTC".to_string(), |t| t.to_string()),
         language: text(&site.language, "en_US.UTF-8", locale, "a locale", "en_US.UTF-8"),
         keyboard: text(&site.keyboard, "us", keyboard, "a keyboard layout", "us or de"),
     })
-}
-
-/// The shape of tz database names. Which names there are differs between releases, so the list is not kept here.
-fn timezone(text: &str) -> bool {
-    const AREAS: &[&str] = &[
-        "Africa",
-        "America",
-        "Antarctica",
-        "Arctic",
-        "Asia",
-        "Atlantic",
-        "Australia",
-        "Etc",
-        "Europe",
-        "Indian",
-        "Pacific",
-    ];
-    let word = |t: &str| {
-        t.starts_with(|c: char| c.is_ascii_uppercase())
-            && t.chars().all(|c| c.is_ascii_alphanumeric() || "_-+".contains(c))
-    };
-    match text.split_once('/') {
-        None => text == "UTC",
-        Some((area, place)) => AREAS.contains(&area) && place.split('/').all(word),
-    }
 }
 
 fn locale(text: &str) -> bool {
@@ -141,11 +123,14 @@ pub fn access(c: &mut Check, roles: &BTreeMap<String, Role>) -> Access {
 /// A word of advice for later: not while there is something to correct.
 fn nobody(c: &mut Check) {
     let site = c.file.site.as_ref().map(Where::from);
-    let at = c.file.access.as_ref().map(Where::from).or(site).unwrap_or(Where::Toml(0..0));
+    let (at, help) = match &c.file.access {
+        Some(table) => (Some(table.into()), "put a public key into `ssh_keys`, or give a `password_hash`"),
+        None => (site, "add a table [access] with ssh_keys or password_hash"),
+    };
     if c.report.problems.errors() == 0 {
         c.report
-            .warning(at, "nobody can log in to the installed nodes")
-            .so("add a table [access] with ssh_keys or password_hash");
+            .warning(at.unwrap_or(Where::Toml(0..0)), "nobody can log in to the installed nodes")
+            .so(help);
     }
 }
 

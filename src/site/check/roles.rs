@@ -5,7 +5,7 @@ use crate::base::IpRange;
 use crate::lifecycle::Lane;
 use crate::site::model::{DataDisk, DiskRule, Role};
 use crate::site::naming::{self, Naming};
-use crate::site::report::{Tell as _, Where};
+use crate::site::report::{Cut, Tell as _, Where};
 use crate::site::wire::{RoleTable, Text};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,10 @@ pub fn check(c: &mut Check) -> BTreeMap<String, Role> {
     let mut roles = BTreeMap::new();
     for (name, table) in &c.file.role {
         if let Err(why) = naming::label(name) {
-            c.report.error(name, format!("{:?} cannot be the name of a role", **name)).because(why);
+            c.report
+                .error(name, format!("{:?} cannot be the name of a role", **name))
+                .because(why)
+                .so(naming::instead(name));
         }
         let role = one(c, name, table);
         roles.insert(name.to_string(), role);
@@ -68,7 +71,9 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
     }
     for word in table.packages.iter() {
         if word.is_empty() || word.chars().any(|ch| ch.is_whitespace() || ch.is_control() || ch == '#') {
-            c.report.error(word, format!("{:?} cannot be the name of a package", **word));
+            c.report
+                .error(word, format!("{:?} cannot be the name of a package", **word))
+                .so("write one name per entry: [\"tcpdump\", \"lldpd\"]");
         }
     }
     let kernel_args = table.kernel_args.as_ref().map(|t| t.to_string()).unwrap_or_default();
@@ -79,7 +84,8 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
     {
         c.report
             .error(text, format!("kernel_args cannot hold {ch:?}"))
-            .because("boot loaders and installers read it as their own");
+            .because("boot loaders and installers read it as their own")
+            .so("write plain words such as console=ttyS1,115200 or hugepages=16, with blanks between them");
     }
     let ranges = ranges(c, name, table);
     let links = links::check(c, name, table);
@@ -123,7 +129,7 @@ fn profile(c: &mut Check, name: &Text, table: &RoleTable) -> String {
 
 /// The rule itself, checked: not empty, sizes in order.
 pub fn rule(c: &mut Check, rule: &DiskRule, at: Where) -> DiskRule {
-    let cut = |s: &std::ops::Range<usize>| matches!(&at, Where::Toml(t) if t.contains(&s.start));
+    let cut = |cut: &Cut| matches!(&at, Where::Toml(t) if t.contains(&cut.span.start));
     if *rule == DiskRule::default() && c.report.cut.iter().any(cut) {
         // The mistake is reported already.
     } else if *rule == DiskRule::default() {
@@ -134,7 +140,9 @@ pub fn rule(c: &mut Check, rule: &DiskRule, at: Where) -> DiskRule {
     } else if let (Some(min), Some(max)) = (rule.min_gib, rule.max_gib)
         && min > max
     {
-        c.report.error(at, format!("min_gib ({min}) is more than max_gib ({max}), so no disk matches"));
+        c.report
+            .error(at, format!("min_gib ({min}) is more than max_gib ({max}), so no disk matches"))
+            .so("let min_gib be the smaller one, or leave one of them out");
     } else if rule.by_path.as_deref().is_some_and(|p| p.contains('/')) {
         c.report
             .error(at, "by_path is the name below /dev/disk/by-path, without slashes")
@@ -154,7 +162,10 @@ fn data_disks(c: &mut Check, table: &RoleTable) -> Vec<DataDisk> {
     for data in &table.data {
         let (Some(name), Some(disk), Some(mount)) = (&data.name, &data.rule, &data.mount) else { continue };
         if let Err(why) = naming::label(name) {
-            c.report.error(name, format!("{:?} cannot be the name of a data disk", **name)).because(why);
+            c.report
+                .error(name, format!("{:?} cannot be the name of a data disk", **name))
+                .because(why)
+                .so(naming::instead(name));
         }
         let word = |t: &str| t.chars().all(|ch| ch.is_ascii_alphanumeric() || "/-_.".contains(ch));
         if !mount.starts_with('/') || mount.len() < 2 || mount.ends_with('/') || !word(mount) {
@@ -164,7 +175,7 @@ fn data_disks(c: &mut Check, table: &RoleTable) -> Vec<DataDisk> {
         }
         if let Some(other) = out.iter().find(|d| d.name == **name || d.mount == **mount) {
             let what = format!("the data disks {} and {} share a name or a mount point", other.name, **name);
-            c.report.error(data, what);
+            c.report.error(data, what).so("give each its own name and its own folder");
         }
         let same = table.disk.as_ref().is_some_and(|d| **d == **disk) || out.iter().any(|d| d.rule == **disk);
         if same {

@@ -24,11 +24,6 @@ pub fn check(c: &mut Check) -> Option<Server> {
                 .so("shorten the pool, or take an address outside of it");
         }
     }
-    if let Some(port) = &table.http_port
-        && **port == 0
-    {
-        c.report.error(port, "there is no port 0").so("use 80, or for example 8080");
-    }
     for name in &table.interfaces {
         if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
             c.report

@@ -13,7 +13,8 @@ pub fn check(c: &mut Check) -> BTreeMap<String, Vip> {
         if let Err(why) = naming::label(name) {
             c.report
                 .error(name, format!("{:?} cannot be the name of a virtual address", **name))
-                .because(why);
+                .because(why)
+                .so(naming::instead(name));
         }
         let (Some(network), Some(text)) = (&table.network, &table.address) else { continue };
         let known = c.knows_network(network, network.into());
