@@ -318,6 +318,8 @@ async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {
 /// Binds every socket, or none: all that is in the way is said at once.
 fn bind(options: &Options, world: &World) -> Result<(Bound, Addresses), Problems> {
     let server = &world.site.server;
+    // An address that is not here is one problem, not one per socket.
+    netlink::servable(&world.site, options.listen)?;
     let at = |port: u16| SocketAddrV4::new(options.listen.unwrap_or(server.address), port);
     let mut problems = Problems::default();
     let http = take(&mut problems, ports::tcp(at(options.http_port.unwrap_or(server.http_port)), "HTTP"));

@@ -8,7 +8,7 @@ use nix::net::if_::InterfaceFlags;
 use socket2::{Domain, SockFilter, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// One network interface as it is now.
@@ -73,44 +73,86 @@ pub fn served(site: &Site) -> Result<Vec<(Interface, Ipv4Addr)>, Problem> {
 
 fn choose(site: &Site, all: &[Interface]) -> Result<Vec<(Interface, Ipv4Addr)>, Problem> {
     let (ours, network) = (site.server.address, site.provisioning().cidr);
-    let have = || {
-        let names: Vec<String> = all
-            .iter()
-            .filter(|i| i.mac.is_some())
-            .map(|i| match i.addresses.first() {
-                Some((a, p)) => format!("{} ({a}/{p})", i.name),
-                None => format!("{} (no address)", i.name),
-            })
-            .collect();
-        if names.is_empty() { "there is none with a cable's socket".to_string() } else { names.join(", ") }
-    };
     if site.server.interfaces.is_empty() {
-        let Some(found) = all.iter().find(|i| i.has(ours)) else {
-            return Err(Problem::environment(format!("no interface of this machine has the address {ours}"))
-                .why(format!(
-                    "server.address says that machines reach this one there; interfaces: {}",
-                    have()
-                ))
-                .help(format!("ip address add {ours}/{} dev INTERFACE", network.prefix())));
-        };
+        let Some(found) = all.iter().find(|i| i.has(ours)) else { return Err(absent(site, all)) };
         return Ok(vec![(found.clone(), ours)]);
     }
     let mut served = Vec::new();
     for name in &site.server.interfaces {
         let Some(found) = all.iter().find(|i| i.name == *name) else {
             return Err(Problem::environment(format!("there is no interface named {name}"))
-                .why(format!("server.interfaces names it; interfaces: {}", have()))
+                .why(format!("server.interfaces names it; interfaces: {}", have(all)))
                 .help("correct server.interfaces, or plug it in"));
         };
         let inside = || found.addresses.iter().map(|(a, _)| *a).find(|a| network.contains(*a));
         let Some(address) = found.has(ours).then_some(ours).or_else(inside) else {
             return Err(Problem::environment(format!("interface {name} has no address on {network}"))
                 .why("machines on it could not reach this server")
-                .help(format!("ip address add {ours}/{} dev {name}", network.prefix())));
+                .help(format!("sudo ip address add {ours}/{} dev {name}", network.prefix())));
         };
         served.push((found.clone(), address));
     }
+    if !all.iter().any(|i| i.has(ours)) {
+        return Err(absent(site, all));
+    }
     Ok(served)
+}
+
+/// Whether sockets can be bound to `address`, which the site or `--listen` names; if not, the one sentence that says so
+/// for all of them.
+pub fn servable(site: &Site, listen: Option<Ipv4Addr>) -> Result<(), Problem> {
+    let address = listen.unwrap_or(site.server.address);
+    match UdpSocket::bind((address, 0)) {
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {}
+        // Whatever else is in the way is said of the port that it concerns.
+        _ => return Ok(()),
+    }
+    let all = interfaces().unwrap_or_default();
+    if listen.is_none() {
+        return Err(absent(site, &all));
+    }
+    Err(Problem::environment(format!("no interface of this machine has the address {address}"))
+        .why(format!("--listen names it; interfaces: {}", have(&all)))
+        .help(format!("leave --listen out to serve on {}, or give an address of this machine", site.server.address)))
+}
+
+/// That `server.address` is on no interface, with the command that puts it there.
+fn absent(site: &Site, all: &[Interface]) -> Problem {
+    let ours = site.server.address;
+    Problem::environment(format!("no interface of this machine has the address {ours}"))
+        .why(format!("server.address says that machines reach this one there; interfaces: {}", have(all)))
+        .help(format!(
+            "sudo ip address add {ours}/{} dev {}",
+            site.provisioning().cidr.prefix(),
+            likely(&site.server.interfaces, all).unwrap_or("INTERFACE")
+        ))
+}
+
+/// The interface that the provisioning network is probably plugged into: the one that the site names, else the only one
+/// without an address that has a link, else the only one there is.
+fn likely<'a>(named: &[String], all: &'a [Interface]) -> Option<&'a str> {
+    let only = |wanted: &dyn Fn(&Interface) -> bool| {
+        let mut fit = all.iter().filter(|i| wanted(i)).map(|i| i.name.as_str());
+        fit.next().filter(|_| fit.next().is_none())
+    };
+    all.iter()
+        .map(|i| i.name.as_str())
+        .find(|name| named.iter().any(|n| n == name))
+        .or_else(|| only(&|i| i.mac.is_some() && i.carrier && i.addresses.is_empty()))
+        .or_else(|| only(&|i| i.mac.is_some()))
+}
+
+/// The interfaces with their addresses, for people.
+fn have(all: &[Interface]) -> String {
+    let names: Vec<String> = all
+        .iter()
+        .filter(|i| i.mac.is_some())
+        .map(|i| match i.addresses.first() {
+            Some((a, p)) => format!("{} ({a}/{p})", i.name),
+            None => format!("{} (no address)", i.name),
+        })
+        .collect();
+    if names.is_empty() { "there is none with a cable's socket".to_string() } else { names.join(", ") }
 }
 
 /// What a packet socket hears.
@@ -306,5 +348,25 @@ mod tests {
         assert!(lo.has(Ipv4Addr::LOCALHOST));
         assert_eq!(lo.mac, None);
         assert_eq!(interface("no-such-thing0").unwrap(), None);
+    }
+    #[test]
+    fn the_interface_that_lacks_the_address_is_guessed_where_it_can_be() {
+        let one = |name: &str, carrier: bool, address: Option<(Ipv4Addr, u8)>| Interface {
+            name: name.into(),
+            index: 0,
+            mac: (name != "lo").then_some(Mac([2, 0, 0, 0, 0, 1])),
+            addresses: address.into_iter().collect(),
+            up: true,
+            carrier,
+        };
+        let office = Some((Ipv4Addr::new(192, 0, 2, 7), 24));
+        let lo = one("lo", true, Some((Ipv4Addr::LOCALHOST, 8)));
+        let all = [lo.clone(), one("eth0", true, office), one("eth1", true, None), one("eth2", false, None)];
+        assert_eq!(likely(&[], &all), Some("eth1"), "the only one with a link and no address");
+        assert_eq!(likely(&["eth2".into()], &all), Some("eth2"), "the site file says so");
+        assert_eq!(likely(&["gone".into()], &all), Some("eth1"));
+        assert_eq!(likely(&[], &[lo.clone(), one("eth0", true, office)]), Some("eth0"), "there is no other");
+        assert_eq!(likely(&[], &[one("a", true, None), one("b", true, None)]), None);
+        assert_eq!(likely(&[], &[lo]), None);
     }
 }

@@ -112,15 +112,12 @@ pub fn explain(error: &io::Error, transport: Transport, address: SocketAddrV4, p
             Problem::environment(format!("{what}: ports below 1024 need the right CAP_NET_BIND_SERVICE"))
                 .help("run it as root, or: setcap cap_net_bind_service,cap_net_raw=+ep $(command -v bootstead)")
         }
+        // Only where it went between the look at it (`netlink::servable`) and now.
         io::ErrorKind::AddrNotAvailable => Problem::environment(format!(
             "{what}: this machine does not have the address {}",
             address.ip()
         ))
-        .help(format!(
-            "plug in the provisioning network and give its interface that address (ip address add {}/PREFIX dev NAME), \
-             or change server.address in the site file",
-            address.ip()
-        )),
+        .help("`bootstead doctor` says which interface lacks it, and the command that puts it there"),
         _ => Problem::environment(format!("{what}: {}", reason(error))),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::lifecycle::State;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,6 +32,9 @@ pub async fn look(shared: Arc<Shared>, address: IpAddr, mut stop: watch::Receive
 
 /// What is wrong with `address` now, as one sentence.
 fn trouble(address: IpAddr) -> Option<String> {
+    if address.is_unspecified() {
+        return None;
+    }
     let Some(interface) = interface(address) else {
         return Some(format!(
             "this machine no longer has the address {address}; machines cannot reach it until it is back"
@@ -47,19 +50,33 @@ fn trouble(address: IpAddr) -> Option<String> {
     })
 }
 
-/// The interface that has `address`.
+/// The interface that has `address`. A loopback interface has its whole network: 127.9.0.1 answers, but is not listed.
 pub fn interface(address: IpAddr) -> Option<String> {
-    let all = nix::ifaddrs::getifaddrs().ok()?;
-    all.filter(|i| {
-        let at = i.address.as_ref().and_then(|a| a.as_sockaddr_in().map(|s| IpAddr::V4(s.ip())));
-        at == Some(address)
-    })
-    .map(|i| i.interface_name)
-    .next()
+    let IpAddr::V4(address) = address else { return None };
+    let all = super::netlink::interfaces().ok()?;
+    let covers = |(at, prefix): &(Ipv4Addr, u8)| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+        at.is_loopback() && u32::from(*at) & mask == u32::from(address) & mask
+    };
+    all.into_iter().find(|i| i.has(address) || i.addresses.iter().any(covers)).map(|i| i.name)
 }
 
 /// The MTU of the interface that has `address`.
 pub fn mtu(address: IpAddr) -> Option<u32> {
     let name = interface(address)?;
     std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_answers_is_no_trouble() {
+        for there in ["127.0.0.1", "127.9.0.1", "0.0.0.0"] {
+            assert_eq!(trouble(there.parse().unwrap()), None, "{there}");
+        }
+        let gone = trouble("192.0.2.1".parse().unwrap()).unwrap();
+        assert!(gone.contains("no longer has the address 192.0.2.1"), "{gone}");
+    }
 }

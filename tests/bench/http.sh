@@ -67,3 +67,13 @@ echo "HTTP, a small text from memory (nginx: a file), wrk, 256 connections"
 table "$work/script" nginx rate us_each peak_mb failed
 echo "HTTP, $clients clients x 2 x 60 MiB"
 table "$work/bulk" nginx seconds cpu_s peak_mb failed
+PYTHONPATH=tests/bench python3 -B - "$work" <<'EOP'
+import sys
+import targets
+small, bulk = targets.rows(f"{sys.argv[1]}/file"), targets.rows(f"{sys.argv[1]}/bulk")
+targets.say("http", {
+    "HTTP small files rate to nginx": targets.ratio(small, "rate", "nginx"),
+    "HTTP bulk CPU to nginx": targets.ratio(bulk, "cpu_s", "nginx"),
+    "HTTP bulk failed clients": targets.worst(bulk, "bootstead", "failed"),
+})
+EOP

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Owns the whole-boot bench: 512 simulated nodes boot at once, against Bootstead and against dnsmasq + nginx, in the
-# same network and the same run; prints what the nodes felt, what the servers took (as seen on their cable) and the
-# ratios. "Failed" nodes are those that did not get everything; "retransmits" those of DHCP and TFTP.
+# same network and the same run; prints what the nodes felt, what the servers took (as seen on their cable), the ratios,
+# and how long Bootstead took from its start to its first answers. "Failed" nodes are those that did not get everything; "retransmits" those of DHCP and TFTP.
 # Usage: storm.sh [NODES] [ROUNDS]       needs root and `make build`; KERNEL_MIB and INITRD_MIB set the sizes (10, 60)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -68,14 +68,37 @@ ours() {
   local b=("$binary" --site "$work/site/site.toml" --tree "$work/tree")
   "${b[@]}" check >/dev/null
   "${b[@]}" node arm --all --yes "$nodes" >/dev/null
+  # Somebody asks from before the start.
+  : >"$work/first"
+  inside $ns_c python3 tests/bench/answering.py 10.79.0.1 >"$work/first" &
+  local asking=$! began
+  until [ -s "$work/first" ]; do sleep 0.02; done
+  began=$(date +%s.%N)
   inside $ns_s "${b[@]}" serve >"$work/serve.log" 2>&1 &
   pid=$!
   answering
   # It looks for other DHCP servers first.
-  for _ in $(seq 150); do grep -q "DHCP: full on" "$work/serve.log" && break; sleep 0.1; done
-  boot bootstead $pid
+  local dhcp=''
+  for _ in $(seq 150); do
+    if grep -q "DHCP: full on" "$work/serve.log"; then dhcp=$(date +%s.%N); break; fi
+    sleep 0.1
+  done
+  wait $asking || true
+  local felt
+  felt=$(boot bootstead $pid)
+  echo "$felt $(since "$began" "$dhcp" "$work/first")"
   kill -TERM $pid
   wait $pid || true
+}
+since() { # since BEGAN DHCP FILE: seconds from the start to the first answers, of what answered at all
+  awk -v began="$1" -v dhcp="$2" '
+    { for (i = 1; i <= NF; i++) if (split($i, word, "=") == 2) at[word[1]] = word[2] }
+    END {
+      if (dhcp != "") printf "start_dhcp_s=%.1f ", dhcp - began
+      for (what in at) printf "start_%s_s=%.3f ", what, at[what] - began
+      if (("http" in at) && ("tftp" in at)) printf "start_s=%.3f", (at["http"] > at["tftp"] ? at["http"] : at["tftp"]) - began
+      print ""
+    }' "$3"
 }
 
 peers() {
@@ -105,28 +128,40 @@ EON
 }
 
 for r in $(seq "$rounds"); do
-  echo "round $r $(ours)"
-  echo "round $r $(peers)"
+  felt=$(ours)
+  echo "round $r $felt"
+  felt=$(peers)
+  echo "round $r $felt"
 done | tee "$work/rounds"
-python3 - "$work/rounds" "$nodes" <<'EOP'
-import re, statistics, sys
-rows = {}
-for line in open(sys.argv[1]):
-    who = line.split()[2]
-    # The control group's figure comes last and counts: it has the time of children that ended.
-    rows.setdefault(who, []).append({k: float(v) for k, v in re.findall(r"(\w+)=([0-9.]+)", line)})
-mean = {w: {k: statistics.median(r.get(k, 0) for r in rs) for k in rs[0]} for w, rs in rows.items()}
-a, b = mean["bootstead"], mean["dnsmasq+nginx"]
-nodes = int(sys.argv[2])
-print(f"whole boot, {nodes} nodes, median of {len(rows['bootstead'])} rounds (ratio to dnsmasq + nginx)")
-for key, name in (("seconds", "time, s"), ("cpu_s", "CPU, s"), ("peak_mb", "peak memory, MB"), ("idle_mb", "idle memory, MB"),
+PYTHONPATH=tests/bench python3 -B - "$work/rounds" "$nodes" <<'EOP'
+import sys
+import targets
+found, nodes = targets.rows(sys.argv[1], r"^round \d+ "), int(sys.argv[2])
+peer = "dnsmasq+nginx"
+for rows in found.values():
+    for row in rows:
+        if "cpu_s" in row:
+            row["cpu_ms_each"] = row["cpu_s"] * 1000 / nodes
+print(f"whole boot, {nodes} nodes, median of {len(found.get('bootstead', []))} rounds (ratio to dnsmasq + nginx)")
+said = lambda figure: "-" if figure is None else f"{figure:.2f}"
+for key, name in (("seconds", "time, s"), ("cpu_s", "CPU, s"), ("cpu_ms_each", "CPU per node, ms"),
+                  ("peak_mb", "peak memory, MB"), ("own_peak_mb", "  without its program"),
+                  ("idle_mb", "idle memory, MB"), ("own_idle_mb", "  without its program"),
                   ("dhcp_p99_ms", "DHCP felt p99, ms"), ("script_p99_ms", "script felt p99, ms"),
                   ("at_dhcp_p99_ms", "DHCP served p99, ms"), ("at_script_p99_ms", "script served p99, ms"),
                   ("retransmits", "retransmits"), ("failed", "failed nodes")):
-    ratio = f"{a[key] / b[key]:.2f}" if b.get(key) else "-"
-    print(f"  {name:22} bootstead {a.get(key, 0):10.2f}   dnsmasq+nginx {b.get(key, 0):10.2f}   ratio {ratio}")
-if b["failed"]:
-    print(f"  the peer failed {b['failed']:.0f} nodes: its time and CPU are for less work")
-lost = sum(r.get("failed", nodes) for r in rows["bootstead"])
-sys.exit(f"storm: bootstead failed {lost:.0f} nodes" if lost else 0)
+    ours, theirs = targets.median(found, "bootstead", key), targets.median(found, peer, key)
+    print(f"  {name:22} bootstead {said(ours):>10}   dnsmasq+nginx {said(theirs):>10}   "
+          f"ratio {said(targets.ratio(found, key, peer))}")
+for key, name in (("start_http_s", "HTTP"), ("start_tftp_s", "TFTP"), ("start_dhcp_s", "DHCP (looks 4 s for other servers first)")):
+    print(f"  from the start until it serves {name}: {said(targets.median(found, 'bootstead', key))} s")
+if targets.median(found, peer, "failed"):
+    print(f"  the peer failed {targets.median(found, peer, 'failed'):.0f} nodes: its time and CPU are for less work")
+targets.say("storm", {
+    "whole boot time to dnsmasq + nginx": targets.ratio(found, "seconds", peer),
+    "whole boot failed nodes": targets.worst(found, "bootstead", "failed"),
+    "memory peak without the binary's own pages, MB": targets.worst(found, "bootstead", "own_peak_mb"),
+    "memory idle without the binary's own pages, MB": targets.worst(found, "bootstead", "own_idle_mb"),
+    "start to HTTP and TFTP answering, s": targets.worst(found, "bootstead", "start_s"),
+})
 EOP

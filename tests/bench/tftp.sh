@@ -45,3 +45,15 @@ for window in 1 4; do
   grep -- "-w$window " "$work/rounds" | sed "s/-w$window / /" >"$work/w$window"
   table "$work/w$window" tftpd-hpa seconds cpu_s peak_mb retransmits failed
 done
+PYTHONPATH=tests/bench python3 -B - "$work" <<'EOP'
+import sys
+import targets
+measured, failed = {}, []
+for window in (1, 4):
+    found = targets.rows(f"{sys.argv[1]}/w{window}")
+    measured[f"TFTP window {window} time to tftpd-hpa"] = targets.ratio(found, "seconds", "tftpd-hpa")
+    measured[f"TFTP window {window} CPU to tftpd-hpa"] = targets.ratio(found, "cpu_s", "tftpd-hpa")
+    failed.append(targets.worst(found, "bootstead", "failed"))
+measured["TFTP failed clients"] = None if None in failed else max(failed)
+targets.say("tftp", measured)
+EOP

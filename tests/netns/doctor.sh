@@ -33,7 +33,7 @@ doctor() { (cd "$dir/site" && ip netns exec "$here" "$bootstead" doctor "$@" 2>&
 
 clean=$(doctor)
 expect "a quiet network is quiet" "no other DHCP server answers on eth9" "$clean"
-expect "free ports are free" "67/udp, 69/udp, 80/tcp, 514/udp, 514/tcp free" "$clean"
+expect "free ports are free" "67/udp, 69/udp, 80/tcp, 8443/tcp, 514/udp, 514/tcp free" "$clean"
 expect "an open firewall is open" "drops nothing that comes in" "$clean"
 
 dns=(dnsmasq -d --conf-file=/dev/null --port=0 --interface=eth9 --bind-interfaces --no-ping)
@@ -60,6 +60,14 @@ expect "a closed firewall is seen" "no rule lets our ports in" "$found"
 grep -o 'nft insert rule.*' <<<"$found" >"$dir/open.sh"
 ip netns exec "$here" sh -e "$dir/open.sh" || { echo "not ok - the printed command runs"; failed=1; }
 expect "the printed command opens it" "has rules for our ports" "$(doctor --quiet)"
+# With a cluster the nodes' agents come, too.
+printf '\n[cluster]\n' >>"$dir/site/site.toml"
+found=$(doctor --quiet)
+expect "a cluster needs the agents' port open" "no rule lets our ports in" "$found"
+grep -o 'nft insert rule.*' <<<"$found" >"$dir/open.sh"
+expect "the printed command names the agents' port" "8443" "$(cat "$dir/open.sh")"
+ip netns exec "$here" sh -e "$dir/open.sh" || { echo "not ok - the printed command for a cluster runs"; failed=1; }
+expect "the printed command opens the agents' port" "has rules for our ports" "$(doctor --quiet)"
 ip -n "$there" link set eth9 down
 sleep 1
 expect "a pulled cable is seen" "eth9 has no link" "$(doctor --quiet)"

@@ -5,7 +5,7 @@
 //! heard by the kernel before it filters where packet sockets are used, but port 67 is opened all the same.
 
 use super::Finding;
-use super::ports::wanted;
+use super::ports::reached;
 use crate::site::Site;
 use std::process::Command;
 
@@ -24,7 +24,7 @@ enum Input {
 
 pub fn look(site: &Site, interfaces: &[String]) -> Finding {
     let interface = interfaces.first().map_or("INTERFACE", String::as_str);
-    let ports: Vec<(u16, &str)> = wanted(site).iter().map(|(p, t, _)| (*p, *t)).collect();
+    let ports = reached(site);
     if output("firewall-cmd", &["--state"]).is_some_and(|t| t.trim() == "running") {
         return firewalld(interface, &ports);
     }

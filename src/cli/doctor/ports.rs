@@ -5,6 +5,8 @@ use crate::site::{DhcpMode, Site};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+const AGENTS: &str = "the nodes' agents";
+
 /// A socket that is bound to a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bound {
@@ -48,11 +50,12 @@ pub fn look(site: &Site, mine: Option<u32>) -> Vec<Finding> {
     findings
 }
 
-/// The ports that `serve` needs, and what for.
-pub fn wanted(site: &Site) -> Vec<(u16, &'static str, &'static str)> {
+/// The ports that `serve` binds, and what for. The agents' is bound whether or not the site has a cluster.
+fn wanted(site: &Site) -> Vec<(u16, &'static str, &'static str)> {
     let mut ports = vec![
         (69, "udp", "TFTP"),
         (site.server.http_port, "tcp", "HTTP"),
+        (site.server.agent_port, "tcp", AGENTS),
         (514, "udp", "the installers' log"),
         (514, "tcp", "the installers' log"),
     ];
@@ -60,6 +63,12 @@ pub fn wanted(site: &Site) -> Vec<(u16, &'static str, &'static str)> {
         ports.insert(0, (67, "udp", "DHCP"));
     }
     ports
+}
+
+/// The ports that machines come to, which a firewall must let in. Agents come only where there is a cluster.
+pub fn reached(site: &Site) -> Vec<(u16, &'static str)> {
+    let come = |what: &str| what != AGENTS || site.cluster.is_some();
+    wanted(site).into_iter().filter(|(.., what)| come(what)).map(|(port, t, _)| (port, t)).collect()
 }
 
 fn overlaps(bound: Ipv4Addr, ours: Ipv4Addr) -> bool {
@@ -187,5 +196,24 @@ mod tests {
         let b = bound("udp").into_iter().find(|b| b.port == port).unwrap();
         assert_eq!(b.address, Ipv4Addr::LOCALHOST);
         assert_eq!(holders()[&b.inode].pid, std::process::id());
+    }
+
+    #[test]
+    fn the_agents_port_is_bound_always_and_opened_for_a_cluster() {
+        let text = "[site]\nname = \"test\"\ndomain = \"test.example\"\n[server]\naddress = \"10.79.0.1\"\n\
+                    agent_port = 9443\nprovisioning = \"lan\"\n[network.lan]\ncidr = \"10.79.0.0/16\"\n";
+        let files =
+            crate::site::Files { name: "site.toml".into(), text: text.into(), tables: Vec::new() };
+        let catalog = crate::site::Catalog::read(&crate::disk::read_tree(None).unwrap()).unwrap();
+        let (plain, problems) = crate::site::check(&files, &catalog);
+        let plain = plain.unwrap_or_else(|| panic!("{problems:?}"));
+        let mut clustered = plain.clone();
+        clustered.cluster = Some(crate::site::Cluster { network: "lan".into() });
+        for s in [&plain, &clustered] {
+            assert!(wanted(s).contains(&(9443, "tcp", AGENTS)));
+            assert!(reached(s).contains(&(67, "udp")) && reached(s).contains(&(514, "tcp")));
+        }
+        assert!(reached(&clustered).contains(&(9443, "tcp")));
+        assert!(!reached(&plain).contains(&(9443, "tcp")), "a closed port that nobody comes to is no fault");
     }
 }
