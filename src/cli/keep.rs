@@ -1,12 +1,11 @@
-//! `bootstead backup`, `restore`, `secrets`: what this appliance must not lose, and its secrets made anew.
+//! `bootstead backup`, `restore`: what this appliance and its cluster must not lose, and how it is brought back.
 
-use super::load::load;
 use super::station::Station;
 use super::steps::numbered;
 use super::{Globals, say};
 use crate::api::{LookKind, LookWish};
 use crate::disk;
-use crate::problem::{Exit, Problem, Problems, did_you_mean};
+use crate::problem::{Exit, Problem, Problems};
 use crate::secrets;
 use crate::serve::collected;
 use crate::store::sqlite::Sqlite;
@@ -28,23 +27,6 @@ pub struct BackupArgs {
 pub struct RestoreArgs {
     /// A folder that `bootstead backup` made
     folder: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct SecretsArgs {
-    #[command(subcommand)]
-    command: SecretsCommand,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum SecretsCommand {
-    /// Name every secret of the cluster and who uses it; never a value
-    List,
-    /// Make one anew: the next plan changes everything that holds it
-    Rotate {
-        /// For example rabbitmq-openstack
-        name: String,
-    },
 }
 
 /// What is copied beside the journal; the images can be fetched again.
@@ -146,40 +128,4 @@ pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
     // The journal comes last: a restore that was cut short is none.
     Sqlite::restore(&journal, &state)?;
     say(&format!("restored into {}; `bootstead serve` goes on from there\n", state.display()))
-}
-
-pub fn secrets(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
-    let loaded = load(g)?;
-    let used: Vec<&String> = loaded.site.roles.values().flat_map(|r| &r.parts).collect();
-    let parts: Vec<_> = loaded.catalog.parts.values().filter(|p| used.contains(&&p.name)).collect();
-    let mut names: Vec<&str> = parts.iter().flat_map(|p| p.secrets.keys()).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let versions = secrets::versions(&g.state_dir())?;
-    match &args.command {
-        SecretsCommand::List => {
-            let mut out = String::new();
-            for name in names {
-                let users: Vec<&str> =
-                    parts.iter().filter(|p| p.secrets.contains_key(name)).map(|p| p.name.as_str()).collect();
-                let version = versions.get(name).copied().unwrap_or(1);
-                out.push_str(&format!("{name:24}  version {version}  used by {}\n", users.join(", ")));
-            }
-            say(&out)
-        }
-        SecretsCommand::Rotate { name } => {
-            if !names.contains(&name.as_str()) {
-                let problem = Problem::input(format!("no part of this site has a secret {name:?}"));
-                return Err(match did_you_mean(name, names.iter().copied()) {
-                    Some(near) => problem.help(format!("did you mean {near:?}?")),
-                    None => problem.help("`bootstead secrets list` names them"),
-                }
-                .into());
-            }
-            let version = secrets::rotate(&g.state_dir(), name)?;
-            say(&format!(
-                "{name} is at version {version} in the next plan; look at `bootstead plan --diff`, then `bootstead apply`\n"
-            ))
-        }
-    }
 }

@@ -9,6 +9,7 @@ pub mod gates;
 pub mod plan;
 pub mod recover;
 pub mod standing;
+mod together;
 pub mod view;
 
 pub use diff::{Change, diff};

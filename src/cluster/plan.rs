@@ -381,6 +381,8 @@ impl<'a> Maker<'a> {
         for i in &self.steps {
             there.entry(&i.planned.id).or_default().insert(&i.planned.node);
         }
+        let planned = self.steps.iter().map(|i| &i.planned);
+        let together = super::together::together(planned, &self.view.catalog.parts, self.work);
         let mut all: Vec<Vec<Need>> = Vec::with_capacity(self.steps.len());
         for i in &self.steps {
             let mut needs = Vec::new();
@@ -402,7 +404,10 @@ impl<'a> Maker<'a> {
                 None => false,
             };
             let id = i.planned.id.as_str();
-            if takes_turns && there[id].len() > 1 {
+            if let Some(writers) = together.get(id) {
+                let all = writers.iter().map(|w| Need::All { id: w.to_string(), allow_failed: 0 });
+                needs.extend(all);
+            } else if takes_turns && there[id].len() > 1 {
                 let (width, allow_failed) = (i.row.batch.unwrap_or(1), i.row.allow_failed);
                 needs.push(Need::Turn { id: id.to_string(), width, allow_failed });
             }

@@ -1,6 +1,7 @@
 //! Owns the pages of roles and parts, made from their data: what people read before they use or change one. Markdown.
 
 use super::part::{CheckRow, On, Part, Row, Serial, Wanted};
+use super::secret::Rotate;
 use super::{Profile, Var};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -91,6 +92,19 @@ pub fn part(part: &Part) -> String {
             let _ = write!(o, "\n{title}:\n\n{}\n", rows.join("\n"));
         }
     };
+    list(
+        "Before `bootstead secrets rotate`",
+        part.secrets
+            .iter()
+            .filter_map(|(name, secret)| secret.way().map(|(rotate, why)| (name, rotate, why)))
+            .map(|(name, rotate, why)| match rotate {
+                Rotate::Steps => format!("- `{name}`: {why}"),
+                Rotate::Together => format!("- `{name}`, on all nodes at the same time: {why}"),
+                Rotate::ByHand => format!("- `{name}`, with something done by hand: {why}"),
+                Rotate::Never => format!("- `{name}`, never: {why}"),
+            })
+            .collect(),
+    );
     list(
         "`bootstead verify` looks at",
         part.verify.iter().map(|v| format!("- `{}.{}`: {}", part.name, v.id, v.title)).collect(),

@@ -255,7 +255,7 @@ fn with_secrets(shared: &Shared, mac: Mac, generation: u32, tasks: Vec<Task>) ->
     let mut ready = Vec::with_capacity(tasks.len());
     for task in tasks {
         match secrets::reveal(&task.step, &world.catalog.parts, &shared.key) {
-            Ok((step, _)) => ready.push(Task { step, ..task }),
+            Ok(step) => ready.push(Task { step, ..task }),
             Err(problem) => {
                 tracing::error!(%mac, step = task.id, "{problem}");
                 return say(StatusCode::SERVICE_UNAVAILABLE, problem.what);
@@ -299,18 +299,13 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
     let adopted = shared.works.adopted();
     let planned = adopted.as_ref().and_then(|a| a.plan.find(&node.name, &done.id));
     // What a step or a check printed may hold what it was given.
-    let step = planned.map(|p| p.step.clone());
-    let clean = |text: &str| {
-        let used = step.as_ref().and_then(|s| secrets::reveal(s, &world.catalog.parts, &shared.key).ok());
-        let text = used.map_or(text.to_string(), |(_, used)| secrets::redact(text, &used));
-        cut(&text, api::OUTPUT)
-    };
+    let rotated = secrets::versions(&shared.state).unwrap_or_default();
+    let known = secrets::known(planned.map(|p| &p.step), &world.catalog.parts, &shared.key, &rotated);
+    let clean = |text: &str| cut(&secrets::redact(text, &known), api::OUTPUT);
     let output = clean(&done.output);
     let failed = done.failed.as_deref().map(&clean);
     if done.look > 0 {
-        let all = all_secrets(shared);
-        let output = secrets::redact(&output, &all);
-        let mut failed = failed.map(|f| secrets::redact(&f, &all));
+        let mut failed = failed;
         if failed.is_none() && shared.works.collects(done.look, mac, &done.id) {
             let path = collected::path(&shared.state, done.look, &node.name, &done.id);
             let said = done.output.clone();
@@ -359,20 +354,6 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
         Err(NotTaken::Refused(why)) => say(StatusCode::CONFLICT, why.0),
         Err(NotTaken::Store(p)) => say(StatusCode::SERVICE_UNAVAILABLE, p.what),
     }
-}
-
-/// Every secret of the site in its present version: for output of checks, whose steps are in no plan.
-fn all_secrets(shared: &Shared) -> Vec<(String, String)> {
-    let world = shared.hub.world();
-    let versions = secrets::versions(&shared.state).unwrap_or_default();
-    let parts = world.catalog.parts.values();
-    let names = parts.flat_map(|p| p.secrets.iter());
-    names
-        .map(|(name, kind)| {
-            let version = versions.get(name).copied().unwrap_or(1);
-            (name.clone(), secrets::value(&shared.key, *kind, name, version))
-        })
-        .collect()
 }
 
 /// The end of a text is where an error stands.

@@ -184,6 +184,7 @@ impl Works {
             by: wish.by.clone(),
             again: wish.again,
             elected: plan.elected.clone(),
+            rotated: versions,
         };
         shared.hub.record(vec![Event::server(shared.clock.now(), what)])?;
         self.set(Adopted { generation, digest, plan });
