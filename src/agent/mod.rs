@@ -102,7 +102,10 @@ async fn work(
                     tracing::warn!("{told}; trying again");
                     complained = told;
                 }
-                client.next();
+                // Who has just joined goes on with the same server.
+                if lost != Lost::Joined {
+                    client.next();
+                }
                 tokio::time::sleep(Duration::from_secs(pause)).await;
                 pause = (pause * 2).min(PAUSE);
             }

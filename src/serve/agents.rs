@@ -245,8 +245,7 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
 }
 
 fn servers(shared: &Shared) -> Vec<String> {
-    let server = &shared.hub.world().site.server;
-    vec![format!("{}:{}", server.address, server.agent_port)]
+    shared.hub.world().site.server.doors()
 }
 
 /// Secrets go in here, on the way to the one node whose step needs them, and nowhere else.
