@@ -213,7 +213,11 @@ fn computes_are_restarted_in_batches_and_too_many_failures_stop_them() {
     };
     assert_eq!(ready(&work, &here), services[..32], "the first batch");
     let end = |work: &mut Work, i: usize| {
-        work.apply(Timestamp(2_000_001), Some(plan.steps[i].mac), &done(&plan.steps[i].id, plan.steps[i].digest, 1));
+        work.apply(
+            Timestamp(2_000_001),
+            Some(plan.steps[i].mac),
+            &done(&plan.steps[i].id, plan.steps[i].digest, 1),
+        );
     };
     end(&mut work, services[7]);
     assert_eq!(ready(&work, &here).last(), Some(&services[32]), "who is done makes room");

@@ -1,5 +1,6 @@
 //! `bootstead backup`, `restore`: what this appliance and its cluster must not lose, and how it is brought back.
 
+use super::site_files;
 use super::station::Station;
 use super::steps::numbered;
 use super::{Globals, say};
@@ -26,7 +27,19 @@ pub struct BackupArgs {
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
     /// A folder that `bootstead backup` made
-    folder: PathBuf,
+    pub folder: PathBuf,
+    /// The parts to bring back, for example galera; none named: all that the backup has
+    #[arg(requires = "cluster", value_name = "PART")]
+    pub parts: Vec<String>,
+    /// Brings back what `backup --cluster` took, to the nodes: it overwrites what they have
+    #[arg(long)]
+    pub cluster: bool,
+    /// Do not ask
+    #[arg(long, requires = "cluster")]
+    pub yes: bool,
+    /// How long a part may take, in seconds
+    #[arg(long, default_value_t = 3600, requires = "cluster")]
+    pub wait: u64,
 }
 
 /// What is copied beside the journal; the images can be fetched again.
@@ -59,12 +72,15 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
             count += usize::from(copy(&entry.path(), &to.join("plans").join(entry.file_name()))?);
         }
     }
+    let site = site_files::keep(g, to)?;
     if args.cluster {
         cluster(g, args)?;
     }
     say(&format!(
-        "{count} files in {}: the journal, the secrets, the plans. It opens every node: keep it as safe as the appliance\n",
-        to.display()
+        "{} files in {}: the journal, the secrets, the plans{}. It opens every node: keep it as safe as the appliance\n",
+        count + site,
+        to.display(),
+        if site > 0 { ", the site" } else { "" },
     ))
 }
 
@@ -104,6 +120,9 @@ fn copy(from: &Path, to: &Path) -> Result<bool, Problem> {
 
 /// Only into a state folder that has no journal: nothing is overwritten.
 pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
+    if args.cluster {
+        return super::bring_back::run(g, args);
+    }
     let (state, from) = (g.state_dir(), &args.folder);
     let journal = from.join(JOURNAL);
     if !journal.exists() {
@@ -116,6 +135,7 @@ pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
             .into());
     }
     disk::make_folder(&state, 0o700)?;
+    say(&site_files::put_back(g, from)?)?;
     for name in FILES {
         copy(&from.join(name), &state.join(name))?;
     }

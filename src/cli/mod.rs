@@ -5,6 +5,7 @@
 mod agent;
 mod apply;
 mod assign;
+mod bring_back;
 mod build;
 mod diff;
 mod doctor;
@@ -22,6 +23,7 @@ mod recover;
 mod render;
 mod secrets;
 mod serve;
+mod site_files;
 mod station;
 mod status;
 mod steps;

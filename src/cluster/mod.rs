@@ -16,4 +16,4 @@ pub use diff::{Change, diff};
 pub use gates::{Gates, Presence, Status, gates};
 pub use plan::{Need, Plan, Planned, plan};
 pub use standing::{Standing, standings};
-pub use view::{Look, backups, looks, recovery};
+pub use view::{Look, backups, looks, recovery, restores};

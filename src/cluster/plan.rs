@@ -9,7 +9,7 @@ use crate::lifecycle::Work;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::profiles::part::{CheckRow, On, Part, Row, Serial, Wanted, full};
 use crate::site::{Catalog, Node, Site};
-use crate::steps::{Check, Probe, Run, SECRET, Service, Step, fill, placeholders, secret_name};
+use crate::steps::{Check, Probe, Run, SECRET, Service, Step, placeholders, secret_name, versioned};
 use crate::tree::template::Names;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -234,13 +234,7 @@ impl<'a> Maker<'a> {
             }
         }
         if !self.versions.is_empty() && text.contains(SECRET) {
-            let versioned = fill(text, SECRET, |inner| {
-                let (name, _, length) = secret_name(inner);
-                let version = self.versions.get(name).filter(|v| **v > 1);
-                let version = version.map(|v| format!("/{v}")).unwrap_or_default();
-                let length = length.map(|n| format!(":{n}")).unwrap_or_default();
-                Ok(format!("{SECRET}{name}{version}{length}@@"))
-            });
+            let versioned = versioned(text, self.versions);
             *text = versioned.map_err(Problem::fault)?;
         }
         Ok(())

@@ -126,7 +126,14 @@ pub fn part(part: &Part) -> String {
         part.probes.iter().map(|p| format!("- `{}.{}`: {}", part.name, p.id, p.title)).collect(),
     );
     if let Some(backup) = &part.backup {
-        let _ = write!(o, "\n`bootstead backup --cluster` takes it. Bringing it back: {}\n", backup.restore);
+        let back = match &backup.overwrites {
+            Some(what) => format!(
+                "`bootstead restore FOLDER --cluster {}` brings it back and overwrites {what}. {}",
+                part.name, backup.restore
+            ),
+            None => format!("Bringing it back, by hand: {}", backup.restore),
+        };
+        let _ = write!(o, "\n`bootstead backup --cluster` takes it. {back}\n");
     }
     if part.recover.is_some() {
         let _ = write!(o, "\nWhen all members are down: `bootstead recover {}`.\n", part.name);

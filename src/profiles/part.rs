@@ -316,8 +316,14 @@ pub struct Backup {
     /// Seconds.
     #[serde(default = "hour")]
     pub timeout: u32,
-    /// One sentence: how it is brought back.
+    /// One sentence: how it is brought back, or what to know of it.
     pub restore: String,
+    /// Brings it back: `$DIR` has the files. None where that is not safe without a person.
+    #[serde(default)]
+    pub bring_back: Option<String>,
+    /// What `bring_back` overwrites: "every database of the services".
+    #[serde(default)]
+    pub overwrites: Option<String>,
 }
 
 fn first() -> On {
@@ -367,6 +373,10 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Part>, Vec<Problem>) {
         for row in part.drills.iter().filter(|d| d.power == d.run.is_some()) {
             let what = format!("drill {} needs a `run` or `power = true`, one of both", row.id);
             problems.push(said(part, what, None));
+        }
+        if part.backup.as_ref().is_some_and(|b| b.bring_back.is_some() != b.overwrites.is_some()) {
+            let what = "[backup] `bring_back` needs `overwrites`, which is asked about before, and only then";
+            problems.push(said(part, what.to_string(), None));
         }
         for other in part.needs.iter().chain(&part.elsewhere) {
             if !parts.contains_key(other) {

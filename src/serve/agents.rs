@@ -116,7 +116,7 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
             Ok(join_asked) => join(shared, key, join_asked).await,
             Err(refused) => *refused,
         },
-        path @ (api::WORK | api::REPORT | api::PIECE) => {
+        path @ (api::WORK | api::REPORT | api::PIECE | api::TAKE) => {
             let whose = shared.hub.ledger().work().whose(&key);
             let Some(mac) = whose else {
                 return say(
@@ -124,9 +124,12 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
                     "this agent has not joined, or its node was installed anew",
                 );
             };
+            let query = Parameters::read(head.uri.query().unwrap_or_default());
             if path == api::PIECE {
-                let query = Parameters::read(head.uri.query().unwrap_or_default());
                 return piece(shared, mac, query, body).await;
+            }
+            if path == api::TAKE {
+                return take(shared, mac, query).await;
             }
             if path == api::WORK {
                 match read::<WorkAsked>(&body) {
@@ -212,7 +215,9 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
             };
             tasks.push(task);
         }
-        if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| works.knows(&snapshot, mac)) {
+        // While a part is brought back no step begins: both would write the same data.
+        let free = works.knows(&snapshot, mac) && works.bringing(shared.clock.now()).is_none();
+        if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| free) {
             // Package steps queue up on the node, which does those that wait in one run: they take no room.
             let node = adopted.plan.steps.iter().filter(|p| p.mac == mac && asked.running.contains(&p.id));
             let busy = node.filter(|p| !matches!(p.step, Step::Packages { .. })).count();
@@ -277,6 +282,22 @@ async fn piece(shared: &Arc<Shared>, mac: Mac, query: Parameters, body: Bytes) -
     let path = collected::path(&shared.state, look, &node, &id);
     match tokio::task::spawn_blocking(move || collected::append(&path, at, &body)).await {
         Ok(Ok(())) => say(StatusCode::OK, "thank you"),
+        Ok(Err(problem)) => say(StatusCode::CONFLICT, problem.what),
+        Err(e) => say(StatusCode::SERVICE_UNAVAILABLE, e.to_string()),
+    }
+}
+
+/// A piece of the archive that this node, and no other, was asked to bring back.
+async fn take(shared: &Arc<Shared>, mac: Mac, query: Parameters) -> Answer {
+    let look = query.number::<u64>("look").unwrap_or(0);
+    let (id, at) = (query.get("id").unwrap_or_default(), query.number::<u64>("at").unwrap_or(0));
+    let node = shared.hub.world().site.node_by_mac(mac).map(|n| n.name.clone());
+    let Some(node) = node.filter(|_| shared.works.brings(look, mac, id)) else {
+        return say(StatusCode::CONFLICT, "nobody asked this node to bring such a file back (any more)");
+    };
+    let path = collected::back(&shared.state, &node, id.split('.').next().unwrap_or_default());
+    match tokio::task::spawn_blocking(move || collected::piece(&path, at)).await {
+        Ok(Ok(bytes)) => Response::new(Full::new(Bytes::from(bytes))),
         Ok(Err(problem)) => say(StatusCode::CONFLICT, problem.what),
         Err(e) => say(StatusCode::SERVICE_UNAVAILABLE, e.to_string()),
     }
