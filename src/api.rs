@@ -9,7 +9,7 @@
 //! | `GET /v1/nodes/MAC/agent.sh` | the same; the shell script that puts the agent on the installed node |
 //! | `GET /agent/bootstead` | anybody on the provisioning network: this program itself |
 //! | `POST /v1/agent/join` (TLS, port `agent_port`) | the installation that holds the token, once: from then on its agent's certificate counts |
-//! | `POST /v1/agent/work`, `POST /v1/agent/report`, `POST /v1/agent/piece?look=&id=&at=` (TLS) | the agent whose certificate joined |
+//! | `POST /v1/agent/work`, `POST /v1/agent/report`, `POST /v1/agent/piece?look=&id=&at=`, `POST /v1/agent/take?look=&id=&at=` (TLS) | the agent whose certificate joined |
 //! | `GET,HEAD /images/NAME/PATH`, `GET,HEAD /loaders/FILE` | anybody on the provisioning network; nothing secret is in there |
 //! | `GET /v1/board`, `GET /v1/events?after=&limit=&node=&wait=`, `POST /v1/nodes/NODE/{arm,hold,release,forget}`, `POST /v1/reload`, `GET /v1/plan`, `POST /v1/apply`, `POST /v1/steps`, `POST /v1/look`, `GET /v1/looks`, `GET /v1/drills` | the operator: only on the UNIX socket, by its file mode |
 
@@ -136,6 +136,8 @@ pub const REPORT: &str = "/v1/agent/report";
 /// A piece of the file that a look collected: `look=NUMBER&id=ID&at=OFFSET`; the body is its bytes, at most [`PIECE_BYTES`].
 pub const PIECE: &str = "/v1/agent/piece";
 pub const PIECE_BYTES: usize = 1 << 20;
+/// A piece of the archive that this node was asked to bring back: `look=NUMBER&id=ID&at=OFFSET`; the reply is its bytes.
+pub const TAKE: &str = "/v1/agent/take";
 
 /// The output of a look that collected a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,6 +275,8 @@ pub enum LookKind {
     Recover,
     /// What a backup of the cluster takes is brought here.
     Backup,
+    /// What a backup took of a part is brought back to its nodes.
+    Restore,
     /// Something is broken on purpose: which member, measuring, breaking, mending.
     Drill,
 }
@@ -281,7 +285,7 @@ pub enum LookKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookWish {
     pub kind: LookKind,
-    /// Of a recovery: the part, and `state`, `begin` or `join`. Of a drill: its name, `vip.power`, and `find`,
+    /// Of a restore: the part. Of a recovery: the part, and `state`, `begin` or `join`. Of a drill: its name, `vip.power`, and `find`,
     /// `measure`, `break` or `mend`.
     #[serde(default)]
     pub part: Option<String>,

@@ -6,9 +6,9 @@ use crate::base::secret::SiteKey;
 use crate::disk;
 use crate::problem::Problem;
 use crate::profiles::Part;
-use crate::profiles::part::SecretKind;
-use crate::steps::{SECRET, Step, fill, secret_name};
-use std::collections::BTreeMap;
+use crate::profiles::secret::{Declared, SecretKind};
+use crate::steps::{SECRET, Step, fill, placeholders, secret_name};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The file's name in the state folder.
@@ -95,6 +95,14 @@ pub fn versions(state_dir: &Path) -> Result<BTreeMap<String, u32>, Problem> {
 
 /// Notes one more version of a secret; returns its number. The next plan uses it.
 pub fn rotate(state_dir: &Path, name: &str) -> Result<u32, Problem> {
+    if !state_dir.join(FILE).exists() {
+        return Err(Problem::input(format!(
+            "no secret of this site was ever made: {} has no {FILE}",
+            state_dir.display()
+        ))
+        .why("the first `bootstead serve` makes it, and every secret of the cluster comes from it")
+        .help("begin with `bootstead serve`; or name the folder that the server uses with --state"));
+    }
     let mut all = versions(state_dir)?;
     let version = all.entry(name.to_string()).or_insert(1);
     *version += 1;
@@ -144,36 +152,64 @@ fn base64_url(bytes: &[u8]) -> String {
     out
 }
 
-/// Puts the values in place of the placeholders; returns the step and the values, for whoever must redact them.
-pub fn reveal(
-    step: &Step,
-    parts: &BTreeMap<String, Part>,
-    key: &SiteKey,
-) -> Result<(Step, Vec<(String, String)>), Problem> {
+/// Puts the values in place of the placeholders.
+pub fn reveal(step: &Step, parts: &BTreeMap<String, Part>, key: &SiteKey) -> Result<Step, Problem> {
     let mut step = step.clone();
-    let mut used = Vec::new();
     for text in step.texts_mut() {
         let filled = fill(text, SECRET, |inner| {
             let (name, version, length) = secret_name(inner);
-            let kind = parts.values().find_map(|p| p.secrets.get(name));
+            let kind = kind(parts, name);
             let kind = kind.ok_or_else(|| format!("the secret {name:?} is declared by no part any more"))?;
-            let whole = value(key, *kind, name, version);
-            let cut: String = whole.chars().take(length.unwrap_or(usize::MAX)).collect();
-            if !used.iter().any(|(_, v)| *v == cut) {
-                used.push((name.to_string(), cut.clone()));
-            }
-            Ok(cut)
+            Ok(shortened(value(key, kind, name, version), length))
         });
         *text = filled.map_err(|why| Problem::input(why).help("make a new plan: `bootstead plan`"))?;
     }
+    Ok(step)
+}
+
+/// Every value that a node may show: of all secrets, in all versions that there ever were, and as `step` shortens them.
+/// What a node had before a rotation stands in the difference of its file.
+pub fn known(
+    step: Option<&Step>,
+    parts: &BTreeMap<String, Part>,
+    key: &SiteKey,
+    versions: &BTreeMap<String, u32>,
+) -> Vec<(String, String)> {
+    let mut forms: BTreeSet<(String, u32, Option<usize>)> = BTreeSet::new();
+    let names = parts.values().flat_map(|p| p.secrets.keys());
+    forms.extend(names.map(|n| (n.clone(), versions.get(n).copied().unwrap_or(1), None)));
+    for text in step.map(Step::texts).unwrap_or_default() {
+        forms.extend(placeholders(&text, SECRET).map(|inner| {
+            let (name, version, length) = secret_name(inner);
+            (name.to_string(), version, length)
+        }));
+    }
+    let mut all = Vec::new();
+    for (name, newest, length) in forms {
+        let Some(kind) = kind(parts, &name) else { continue };
+        let each = (1..=newest.max(1)).map(|v| shortened(value(key, kind, &name, v), length));
+        all.extend(each.map(|v| (name.clone(), v)));
+    }
     // The longest first: a shortened one must not leave the rest of a long one behind.
-    used.sort_by_key(|(_, v)| std::cmp::Reverse(v.len()));
-    Ok((step, used))
+    all.sort_by_key(|(_, v)| std::cmp::Reverse(v.len()));
+    all.dedup();
+    all
+}
+
+fn kind(parts: &BTreeMap<String, Part>, name: &str) -> Option<SecretKind> {
+    parts.values().find_map(|p| p.secrets.get(name)).map(Declared::kind)
+}
+
+fn shortened(value: String, length: Option<usize>) -> String {
+    match length {
+        Some(n) => value.chars().take(n).collect(),
+        None => value,
+    }
 }
 
 /// Takes the values out of a text that is kept.
-pub fn redact(text: &str, used: &[(String, String)]) -> String {
-    used.iter().fold(text.to_string(), |text, (name, value)| match value.is_empty() {
+pub fn redact(text: &str, known: &[(String, String)]) -> String {
+    known.iter().fold(text.to_string(), |text, (name, value)| match value.is_empty() {
         true => text,
         false => text.replace(value.as_str(), &format!("[secret {name}]")),
     })
@@ -216,7 +252,7 @@ mod tests {
         assert!(v(SecretKind::Cookie, "c", 1).chars().all(|c| c.is_ascii_uppercase()));
         assert_eq!(v(SecretKind::Uuid, "u", 1).as_bytes()[14], b'8');
         assert_eq!(base64_url(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw==");
-        let used = vec![("db".to_string(), password.clone())];
+        let used = [("db".to_string(), password.clone())];
         assert_eq!(redact(&format!("a {password} b"), &used), "a [secret db] b");
     }
 }

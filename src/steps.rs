@@ -65,6 +65,8 @@ pub enum Step {
     },
     /// Runs the script with `$DIR`, a folder for its files, and hands them to the server as one `tar.gz`.
     Collect(Run),
+    /// Fetches the archive that the server has for this node, unpacks it, and runs the script with `$DIR`, its files.
+    BringBack(BringBack),
     /// Asks again and again while something else happens, and prints a [`Measured`].
     Measure(Measure),
 }
@@ -108,6 +110,15 @@ pub struct Run {
     /// How often it is tried again after a failure.
     #[serde(default)]
     pub retries: u32,
+}
+
+/// The way back of what [`Step::Collect`] took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BringBack {
+    pub run: Run,
+    /// Of the archive: only this one is unpacked.
+    pub bytes: u64,
+    pub sha256: Sha256,
 }
 
 /// Something that must come true within `timeout` seconds; tried every second.
@@ -213,6 +224,7 @@ impl Step {
             Step::Wait { check } => format!("wait for {}", check.sentence()),
             Step::Measure(m) => format!("measure {} things", m.targets.len()),
             Step::Collect(_) => "collect what a backup needs".to_string(),
+            Step::BringBack(_) => "bring back what a backup has".to_string(),
         }
     }
 
@@ -232,7 +244,7 @@ impl Step {
             }
             Step::Sysctl { values, .. } => values.values_mut().collect(),
             Step::User { .. } => Vec::new(),
-            Step::Run(run) | Step::Collect(run) => {
+            Step::Run(run) | Step::Collect(run) | Step::BringBack(BringBack { run, .. }) => {
                 let mut all = vec![&mut run.script];
                 all.extend(run.env.values_mut());
                 all.extend(run.unless.as_mut());
@@ -250,7 +262,10 @@ impl Step {
 
     /// Whether the agent can say what it would change without changing it.
     pub fn can_compare(&self) -> bool {
-        !matches!(self, Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_))
+        !matches!(
+            self,
+            Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_) | Step::BringBack(_)
+        )
     }
 
     /// Same step, same digest.
@@ -314,6 +329,16 @@ pub fn fill(
     Ok(out)
 }
 
+/// Gives every secret's placeholder the version of `versions`; those that are at their first have none.
+pub fn versioned(text: &str, versions: &BTreeMap<String, u32>) -> Result<String, String> {
+    fill(text, SECRET, |inner| {
+        let (name, _, length) = secret_name(inner);
+        let version = versions.get(name).filter(|v| **v > 1).map(|v| format!("/{v}")).unwrap_or_default();
+        let length = length.map(|n| format!(":{n}")).unwrap_or_default();
+        Ok(format!("{SECRET}{name}{version}{length}{END}"))
+    })
+}
+
 /// A secret's placeholder taken apart: name, version, length.
 pub fn secret_name(inner: &str) -> (&str, u32, Option<usize>) {
     let (name, length) = match inner.split_once(':') {
@@ -337,6 +362,9 @@ mod tests {
         assert_eq!(secret_name("key/2:8"), ("key", 2, Some(8)));
         let filled = fill(text, SECRET, |n| Ok(n.to_uppercase())).unwrap();
         assert_eq!(filled, "a DB b KEY/2:8 @@interface:10.0.0.1@@");
+        let versions = BTreeMap::from([("db".to_string(), 3), ("key".to_string(), 1)]);
+        let versioned = versioned(text, &versions).unwrap();
+        assert_eq!(versioned, "a @@secret:db/3@@ b @@secret:key:8@@ @@interface:10.0.0.1@@");
         assert!(fill(text, INTERFACE, |n| Err(format!("no {n}"))).is_err());
         assert_eq!(fill("@@secret:open", SECRET, |_| Ok(String::new())).unwrap(), "@@secret:open");
     }

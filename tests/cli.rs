@@ -241,3 +241,46 @@ fn the_schema_is_json_and_refuses_unknown_keys() {
     assert!(required.as_array().unwrap().contains(&"image".into()), "{required}");
     assert!(!schema.to_string().contains("\"null\""));
 }
+
+#[test]
+fn the_inventory_is_what_ansible_asks_for() {
+    let list = on(SITES[1], &["inventory", "--ansible", "--list"]);
+    assert_eq!(list.code, 0, "{}", list.err);
+    let json: serde_json::Value = serde_json::from_str(&list.out).unwrap();
+    assert_eq!(json["role_compute"]["hosts"][0], "cs-compute-0001", "{json}");
+    let vars = &json["_meta"]["hostvars"]["cs-controller-01"];
+    assert_eq!(
+        (&vars["ansible_host"], &vars["bootstead_role"]),
+        (&"10.77.0.11".into(), &"controller".into())
+    );
+    let host = on(SITES[1], &["inventory", "--ansible", "--host", "cs-controller-01"]);
+    assert_eq!(&serde_json::from_str::<serde_json::Value>(&host.out).unwrap(), vars);
+    let near = on(SITES[1], &["inventory", "--ansible", "--host", "cs-controler-01"]);
+    assert!(near.code == 2 && near.err.contains("cs-controller-01"), "{}", near.err);
+    assert!(on(SITES[1], &["inventory"]).err.contains("say which form: --ansible"));
+}
+
+#[test]
+fn a_further_address_of_the_server_is_nobody_else_s() {
+    let dir = PathBuf::from(scratch("also"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("site.toml");
+    let check = |also: &str| {
+        let text = std::fs::read_to_string(fixtures().join("sites/one-node.toml")).unwrap();
+        let text = text.replacen("[server]\n", &format!("[server]\nalso = {also}\n"), 1);
+        std::fs::write(&path, text).unwrap();
+        let tree = fixtures().join("tree");
+        bootstead(&["--site", path.to_str().unwrap(), "--tree", tree.to_str().unwrap(), "check"])
+    };
+    assert_eq!(check("[\"10.77.0.9\", \"192.0.2.9\"]").code, 0, "{}", check("[\"10.77.0.9\"]").err);
+    for (also, why) in [
+        ("[\"10.77.0.1\"]", "10.77.0.1 is Bootstead's address already"),
+        ("[\"10.77.0.9\", \"10.77.0.9\"]", "10.77.0.9 is Bootstead's address already"),
+        ("[\"10.77.0.11\"]", "10.77.0.11"),
+        ("[\"over there\"]", "is not an IPv4 address"),
+    ] {
+        let ran = check(also);
+        assert!(ran.code == 2 && ran.err.contains(why), "{also}: {}{}", ran.out, ran.err);
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}

@@ -116,6 +116,7 @@ fn finish(plan: &Plan, work: &mut Work, generation: u32) {
         by: "test".into(),
         again: false,
         elected: plan.elected.clone(),
+        rotated: BTreeMap::new(),
     };
     work.apply(at, None, &what);
     for p in &plan.steps {
@@ -222,7 +223,7 @@ fn computes_are_restarted_in_batches_and_too_many_failures_stop_them() {
         (0..plan.steps.len()).filter(|i| plan.steps[*i].id == "nova-compute.service").collect();
     let retry = What::StepRetried { step: "nova-compute.service".into(), by: "test".into() };
     for i in &services {
-        work.apply(Timestamp(5), Some(plan.steps[*i].mac), &retry);
+        work.apply(Timestamp(2_000_000), Some(plan.steps[*i].mac), &retry);
     }
     let ready = |work: &Work, presence: &dyn Fn(Mac) -> Presence| -> Vec<usize> {
         let status = gates(&plan, work, presence).status;
@@ -435,6 +436,59 @@ fn a_rotated_secret_changes_the_steps_that_hold_it() {
         .collect();
     assert!(!changed.is_empty() && changed.iter().all(|id| id.starts_with("galera.")), "{changed:?}");
     assert!(serde_json::to_string(&new).unwrap().contains("@@secret:galera-sst/2@@"));
+}
+
+#[test]
+fn a_password_that_two_holders_would_differ_in_changes_everywhere_at_once_and_quorums_keep_their_turns() {
+    let site = lab();
+    let mut work = Work::default();
+    let first = first_plan(&site);
+    finish(&first, &mut work, 1);
+    let turns = |plan: &Plan, id: &str| {
+        let steps: Vec<_> = plan.steps.iter().filter(|p| p.id == id).collect();
+        assert!(steps.len() > 1, "{id}");
+        let turns = steps.iter().filter(|p| p.needs.iter().any(|n| matches!(n, Need::Turn { .. })));
+        (turns.count(), steps.len())
+    };
+    let versions = BTreeMap::from([("vip-vrrp".to_string(), 2), ("galera-sst".to_string(), 2)]);
+    let second = plan(&site, catalog(), &work, &versions).unwrap_or_else(|p| panic!("{p}"));
+    assert_eq!(turns(&second, "vip.keepalived").0, 0);
+    for id in ["vip.haproxy", "galera.service", "rabbitmq.service"] {
+        let (with, all) = turns(&second, id);
+        assert_eq!(with, all, "{id} goes by turns as ever");
+    }
+    // Nobody restarts before everybody has the file; then all may.
+    let what = What::Planned {
+        generation: 2,
+        digest: second.digest(),
+        steps: second.steps.len(),
+        by: "test".into(),
+        again: false,
+        elected: second.elected.clone(),
+        rotated: versions.clone(),
+    };
+    work.apply(Timestamp(2_000_000), None, &what);
+    let conf: Vec<_> = second.steps.iter().filter(|p| p.id == "vip.keepalived-conf").collect();
+    let judged: Vec<_> = second.steps.iter().filter(|p| p.id == "vip.keepalived-judged").collect();
+    let ready = |work: &Work| {
+        let status = gates(&second, work, &here).status;
+        let both = second.steps.iter().zip(status);
+        both.filter(|(p, s)| p.id == "vip.keepalived" && *s == Status::Ready).count()
+    };
+    for (i, p) in conf.iter().enumerate() {
+        assert_eq!(ready(&work), 0, "after {i} of {} files", conf.len());
+        work.apply(Timestamp(2_000_001), Some(p.mac), &done(&p.id, p.digest, 2));
+        work.apply(Timestamp(2_000_002), Some(p.mac), &done(&judged[i].id, judged[i].digest, 2));
+    }
+    assert_eq!(ready(&work), conf.len());
+    // A plan that is made in the middle of it keeps to it; one that comes after it goes by turns again.
+    let mut half = work.clone();
+    half.apply(Timestamp(2_000_003), Some(conf[0].mac), &done(&conf[0].id, first.digest(), 1));
+    let middle = plan(&site, catalog(), &half, &versions).unwrap_or_else(|p| panic!("{p}"));
+    assert_eq!(turns(&middle, "vip.keepalived").0, 0);
+    let later = plan(&site, catalog(), &work, &versions).unwrap_or_else(|p| panic!("{p}"));
+    let (with, all) = turns(&later, "vip.keepalived");
+    assert_eq!(with, all);
 }
 
 #[test]

@@ -118,6 +118,7 @@ pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> 
             Ok(Done::nothing())
         }
         Step::Collect(run) => collect(host, run, limit),
+        Step::BringBack(_) => Err(Failed::new("its archive was not fetched")),
         Step::Measure(m) => {
             let seen = measure(host, m);
             let output = serde_json::to_string(&seen).map_err(|e| Failed::new(e.to_string()))?;
@@ -182,7 +183,9 @@ pub fn compare(host: &Host, step: &Step) -> Result<Done, Failed> {
         Step::User { name, .. } => {
             said(host.owner(name, "root").is_err().then(|| format!("there is no account {name}")))
         }
-        Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_) => Ok(Done::nothing()),
+        Step::Run(_) | Step::Wait { .. } | Step::Measure(_) | Step::Collect(_) | Step::BringBack(_) => {
+            Ok(Done::nothing())
+        }
     }
 }
 

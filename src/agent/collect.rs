@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Runs the script with `$DIR` and packs what it wrote there. Only root reads it, on its way too.
 pub fn collect(host: &Host, step: &Run, limit: Duration) -> Result<Done, Failed> {
-    let folder = Folder::make(host.memory.folder())?;
+    let folder = Folder::make(host.memory.folder(), COLLECT)?;
     let mut env = step.env.clone();
     let files = folder.0.join("files");
     crate::disk::make_folder(&files, 0o700)?;
@@ -69,15 +69,31 @@ pub async fn send(client: &mut Client, path: &Path, look: u64, id: &str) -> Resu
     }
 }
 
-/// A folder that goes with the value.
-struct Folder(PathBuf);
+/// How folders of what is collected and of what is brought back begin.
+const COLLECT: &str = "collect-";
+pub const BRING_BACK: &str = "bring-back-";
+
+/// Removes what an agent that was killed left behind: it may be a dump of everything.
+pub fn tidy(state: &Path) {
+    for entry in std::fs::read_dir(state).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let ours = |word: &str| name.to_string_lossy().starts_with(word);
+        if ours(COLLECT) || ours(BRING_BACK) {
+            let path = entry.path();
+            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        }
+    }
+}
+
+/// A folder that goes with the value; only its owner reads it.
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn make(state: &Path) -> Result<Folder, Failed> {
+    pub fn make(state: &Path, word: &str) -> Result<Folder, Failed> {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let state = std::path::absolute(state).map_err(|e| Failed::io("find", state, &e))?;
-        let path = state.join(format!("collect-{}-{n}", std::process::id()));
+        let path = state.join(format!("{word}{}-{n}", std::process::id()));
         crate::disk::make_folder(&path, 0o700)?;
         Ok(Folder(path))
     }

@@ -4,6 +4,7 @@
 //! not report is done again, and finds nothing to do: every step is idempotent.
 
 pub mod apply;
+pub mod bring_back;
 pub mod client;
 pub mod collect;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod shell;
 
 use crate::api::{self, Finished, Join, Mode, Task, Work, WorkAsked};
 use crate::problem::{Problem, reason};
+use crate::steps::Step;
 use crate::tls::Identity;
 use client::{Client, Lost};
 use config::Config;
@@ -53,6 +55,7 @@ pub fn run(options: &Options) -> Result<(), Problem> {
     let memory = Arc::new(Memory::open(&options.state)?);
     let host = Host::new(&options.root, memory.clone());
     packages::tidy(&host);
+    collect::tidy(&options.state);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(32)
@@ -90,9 +93,15 @@ async fn work(
                 pause = 1;
                 for task in tasks {
                     running.insert(key(&task.id, task.look));
+                    let brought = match &task.step {
+                        Step::BringBack(step) => Some(
+                            bring_back::fetch(&mut client, memory.folder(), step, task.look, &task.id).await,
+                        ),
+                        _ => None,
+                    };
                     let (host, done) = (host.clone(), done.clone());
                     tokio::task::spawn_blocking(move || {
-                        let _ = done.send(one(&host, task));
+                        let _ = done.send(one(&host, task, brought));
                     });
                 }
             }
@@ -102,7 +111,10 @@ async fn work(
                     tracing::warn!("{told}; trying again");
                     complained = told;
                 }
-                client.next();
+                // Who has just joined goes on with the same server.
+                if lost != Lost::Joined {
+                    client.next();
+                }
                 tokio::time::sleep(Duration::from_secs(pause)).await;
                 pause = (pause * 2).min(PAUSE);
             }
@@ -221,15 +233,22 @@ impl Ended {
 }
 
 /// Does one task; a step that panics has failed, and the agent goes on.
-fn one(host: &Host, task: Task) -> Ended {
+fn one(host: &Host, task: Task, brought: Option<Result<collect::Folder, String>>) -> Ended {
     let host = &host.for_step(&key(&task.id, task.look));
     let start = Instant::now();
     let limit = Duration::from_secs(u64::from(task.timeout.max(1)));
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match task.mode {
-        Mode::Apply => shell::alone(host, limit).and_then(|()| apply::apply(host, &task.step, limit)),
-        Mode::Compare => apply::compare(host, &task.step),
-    }))
-    .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));
+    let outcome =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match (task.mode, &task.step, brought) {
+            (_, Step::BringBack(step), Some(Ok(folder))) => {
+                bring_back::bring_back(host, step, &folder, limit)
+            }
+            (_, _, Some(Err(why))) => Err(apply::Failed::new(why)),
+            (Mode::Apply, step, _) => {
+                shell::alone(host, limit).and_then(|()| apply::apply(host, step, limit))
+            }
+            (Mode::Compare, step, _) => apply::compare(host, step),
+        }))
+        .unwrap_or_else(|_| Err(apply::Failed::new("the agent stumbled over this step (a fault of ours)")));
     let (failed, done) = match outcome {
         Ok(done) => (None, done),
         Err(failed) => (Some(failed.why), apply::Done { output: failed.output, ..apply::Done::default() }),

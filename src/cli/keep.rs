@@ -1,12 +1,12 @@
-//! `bootstead backup`, `restore`, `secrets`: what this appliance must not lose, and its secrets made anew.
+//! `bootstead backup`, `restore`: what this appliance and its cluster must not lose, and how it is brought back.
 
-use super::load::load;
+use super::site_files;
 use super::station::Station;
 use super::steps::numbered;
 use super::{Globals, say};
 use crate::api::{LookKind, LookWish};
 use crate::disk;
-use crate::problem::{Exit, Problem, Problems, did_you_mean};
+use crate::problem::{Exit, Problem, Problems};
 use crate::secrets;
 use crate::serve::collected;
 use crate::store::sqlite::Sqlite;
@@ -27,24 +27,19 @@ pub struct BackupArgs {
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
     /// A folder that `bootstead backup` made
-    folder: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct SecretsArgs {
-    #[command(subcommand)]
-    command: SecretsCommand,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum SecretsCommand {
-    /// Name every secret of the cluster and who uses it; never a value
-    List,
-    /// Make one anew: the next plan changes everything that holds it
-    Rotate {
-        /// For example rabbitmq-openstack
-        name: String,
-    },
+    pub folder: PathBuf,
+    /// The parts to bring back, for example galera; none named: all that the backup has
+    #[arg(requires = "cluster", value_name = "PART")]
+    pub parts: Vec<String>,
+    /// Brings back what `backup --cluster` took, to the nodes: it overwrites what they have
+    #[arg(long)]
+    pub cluster: bool,
+    /// Do not ask
+    #[arg(long, requires = "cluster")]
+    pub yes: bool,
+    /// How long a part may take, in seconds
+    #[arg(long, default_value_t = 3600, requires = "cluster")]
+    pub wait: u64,
 }
 
 /// What is copied beside the journal; the images can be fetched again.
@@ -77,12 +72,15 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
             count += usize::from(copy(&entry.path(), &to.join("plans").join(entry.file_name()))?);
         }
     }
+    let site = site_files::keep(g, to)?;
     if args.cluster {
         cluster(g, args)?;
     }
     say(&format!(
-        "{count} files in {}: the journal, the secrets, the plans. It opens every node: keep it as safe as the appliance\n",
-        to.display()
+        "{} files in {}: the journal, the secrets, the plans{}. It opens every node: keep it as safe as the appliance\n",
+        count + site,
+        to.display(),
+        if site > 0 { ", the site" } else { "" },
     ))
 }
 
@@ -122,6 +120,9 @@ fn copy(from: &Path, to: &Path) -> Result<bool, Problem> {
 
 /// Only into a state folder that has no journal: nothing is overwritten.
 pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
+    if args.cluster {
+        return super::bring_back::run(g, args);
+    }
     let (state, from) = (g.state_dir(), &args.folder);
     let journal = from.join(JOURNAL);
     if !journal.exists() {
@@ -134,6 +135,7 @@ pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
             .into());
     }
     disk::make_folder(&state, 0o700)?;
+    say(&site_files::put_back(g, from)?)?;
     for name in FILES {
         copy(&from.join(name), &state.join(name))?;
     }
@@ -146,40 +148,4 @@ pub fn restore(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
     // The journal comes last: a restore that was cut short is none.
     Sqlite::restore(&journal, &state)?;
     say(&format!("restored into {}; `bootstead serve` goes on from there\n", state.display()))
-}
-
-pub fn secrets(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
-    let loaded = load(g)?;
-    let used: Vec<&String> = loaded.site.roles.values().flat_map(|r| &r.parts).collect();
-    let parts: Vec<_> = loaded.catalog.parts.values().filter(|p| used.contains(&&p.name)).collect();
-    let mut names: Vec<&str> = parts.iter().flat_map(|p| p.secrets.keys()).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    let versions = secrets::versions(&g.state_dir())?;
-    match &args.command {
-        SecretsCommand::List => {
-            let mut out = String::new();
-            for name in names {
-                let users: Vec<&str> =
-                    parts.iter().filter(|p| p.secrets.contains_key(name)).map(|p| p.name.as_str()).collect();
-                let version = versions.get(name).copied().unwrap_or(1);
-                out.push_str(&format!("{name:24}  version {version}  used by {}\n", users.join(", ")));
-            }
-            say(&out)
-        }
-        SecretsCommand::Rotate { name } => {
-            if !names.contains(&name.as_str()) {
-                let problem = Problem::input(format!("no part of this site has a secret {name:?}"));
-                return Err(match did_you_mean(name, names.iter().copied()) {
-                    Some(near) => problem.help(format!("did you mean {near:?}?")),
-                    None => problem.help("`bootstead secrets list` names them"),
-                }
-                .into());
-            }
-            let version = secrets::rotate(&g.state_dir(), name)?;
-            say(&format!(
-                "{name} is at version {version} in the next plan; look at `bootstead plan --diff`, then `bootstead apply`\n"
-            ))
-        }
-    }
 }

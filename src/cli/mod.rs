@@ -5,6 +5,7 @@
 mod agent;
 mod apply;
 mod assign;
+mod bring_back;
 mod build;
 mod diff;
 mod doctor;
@@ -20,7 +21,9 @@ mod node;
 mod plan;
 mod recover;
 mod render;
+mod secrets;
 mod serve;
+mod site_files;
 mod station;
 mod status;
 mod steps;
@@ -124,7 +127,7 @@ pub enum Command {
     /// The nodes for other tools: Ansible's dynamic inventory
     Inventory(inventory::InventoryArgs),
     /// The cluster's secrets: name them, make one anew
-    Secrets(keep::SecretsArgs),
+    Secrets(secrets::SecretsArgs),
     /// Copy what this appliance must not lose into a folder
     Backup(keep::BackupArgs),
     /// Bring a backup back into an empty state folder
@@ -185,7 +188,7 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
         Command::Drill(args) => drill::run(g, &args),
         Command::Recover(args) => recover::run(g, &args),
         Command::Inventory(args) => inventory::run(g, args),
-        Command::Secrets(args) => keep::secrets(g, &args),
+        Command::Secrets(args) => secrets::run(g, &args),
         Command::Backup(args) => keep::backup(g, &args),
         Command::Restore(args) => keep::restore(g, &args),
         Command::Agent(args) => agent::run(args),

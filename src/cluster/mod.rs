@@ -9,10 +9,11 @@ pub mod gates;
 pub mod plan;
 pub mod recover;
 pub mod standing;
+mod together;
 pub mod view;
 
 pub use diff::{Change, diff};
 pub use gates::{Gates, Presence, Status, gates};
 pub use plan::{Need, Plan, Planned, plan};
 pub use standing::{Running, Standing, overdue, standings};
-pub use view::{Look, backups, looks, recovery};
+pub use view::{Look, backups, looks, recovery, restores};

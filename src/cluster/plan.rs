@@ -9,7 +9,7 @@ use crate::lifecycle::Work;
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::profiles::part::{CheckRow, On, Part, Row, Serial, Wanted, full};
 use crate::site::{Catalog, Node, Site};
-use crate::steps::{Check, Probe, Run, SECRET, Service, Step, fill, placeholders, secret_name};
+use crate::steps::{Check, Probe, Run, SECRET, Service, Step, placeholders, secret_name, versioned};
 use crate::tree::template::Names;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -238,13 +238,7 @@ impl<'a> Maker<'a> {
             }
         }
         if !self.versions.is_empty() && text.contains(SECRET) {
-            let versioned = fill(text, SECRET, |inner| {
-                let (name, _, length) = secret_name(inner);
-                let version = self.versions.get(name).filter(|v| **v > 1);
-                let version = version.map(|v| format!("/{v}")).unwrap_or_default();
-                let length = length.map(|n| format!(":{n}")).unwrap_or_default();
-                Ok(format!("{SECRET}{name}{version}{length}@@"))
-            });
+            let versioned = versioned(text, self.versions);
             *text = versioned.map_err(Problem::fault)?;
         }
         Ok(())
@@ -385,6 +379,8 @@ impl<'a> Maker<'a> {
         for i in &self.steps {
             there.entry(&i.planned.id).or_default().insert(&i.planned.node);
         }
+        let planned = self.steps.iter().map(|i| &i.planned);
+        let together = super::together::together(planned, &self.view.catalog.parts, self.work);
         let mut all: Vec<Vec<Need>> = Vec::with_capacity(self.steps.len());
         for i in &self.steps {
             let mut needs = Vec::new();
@@ -406,7 +402,10 @@ impl<'a> Maker<'a> {
                 None => false,
             };
             let id = i.planned.id.as_str();
-            if takes_turns && there[id].len() > 1 {
+            if let Some(writers) = together.get(id) {
+                let all = writers.iter().map(|w| Need::All { id: w.to_string(), allow_failed: 0 });
+                needs.extend(all);
+            } else if takes_turns && there[id].len() > 1 {
                 let (width, allow_failed) = (i.row.batch.unwrap_or(1), i.row.allow_failed);
                 needs.push(Need::Turn { id: id.to_string(), width, allow_failed });
             }

@@ -328,6 +328,32 @@ pub fn backups(site: &Site, catalog: &Catalog, work: &Work) -> Result<Vec<Look>,
     Ok(out)
 }
 
+/// How what a backup took of a part is brought back, on the nodes that it is brought to.
+pub fn restores(site: &Site, catalog: &Catalog, work: &Work, part: &str) -> Result<Vec<Look>, Problems> {
+    let view = View::new(site, catalog, work)?;
+    let backup = catalog.parts.get(part).and_then(|p| p.backup.as_ref());
+    let Some((backup, script)) = backup.and_then(|b| Some((b, b.bring_back.as_ref()?))) else {
+        let problem = Problem::input(format!("the part {part:?} is not brought back by a command"));
+        return Err(match backup {
+            Some(b) => problem.why("it is not safe without a person").help(b.restore.clone()).into(),
+            None => problem.why("a backup takes nothing of it").into(),
+        });
+    };
+    let row = Verify {
+        id: "bring-back".to_string(),
+        title: format!("bringing back {part}"),
+        on: backup.on,
+        when: None,
+        run: script.clone(),
+        env: backup.env.clone(),
+        timeout: backup.timeout,
+    };
+    let members = view.members.get(part).cloned().unwrap_or_default();
+    let meant = members.iter().filter(|n| view.meant(backup.on, part, n));
+    let found: Result<Vec<_>, Problem> = meant.map(|n| look(&view, part, &row, n)).collect();
+    Ok(found?.into_iter().flatten().collect())
+}
+
 /// One of a part's recovery scripts on every member, or on one.
 pub fn recovery(
     site: &Site,

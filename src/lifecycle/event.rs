@@ -50,6 +50,9 @@ pub enum What {
         /// Everything is gone through again, also what is done.
         again: bool,
         elected: BTreeMap<String, Mac>,
+        /// Which version of each rotated secret it carries; the others are at their first.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        rotated: BTreeMap<String, u32>,
     },
     /// An agent proved that it belongs to this installation; from now on its own key counts.
     AgentJoined {

@@ -13,6 +13,9 @@ pub struct Work {
     pub plan: Option<Current>,
     /// The first node of each part, elected once.
     pub elected: BTreeMap<String, Mac>,
+    /// From which plan on which versions of rotated secrets went out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rotated: BTreeMap<u32, BTreeMap<String, u32>>,
     agents: BTreeMap<Mac, Agent>,
     steps: BTreeMap<Mac, BTreeMap<String, Outcome>>,
     /// What was done once for the cluster by a node that was installed anew or left, as long as others have the part.
@@ -87,7 +90,10 @@ pub enum End {
 impl Work {
     /// Takes a fact in. Facts about other things change nothing.
     pub fn apply(&mut self, at: Timestamp, mac: Option<Mac>, what: &What) {
-        if let What::Planned { generation, digest, again, elected, .. } = what {
+        if let What::Planned { generation, digest, again, elected, rotated, .. } = what {
+            if self.rotated.values().next_back().map_or(!rotated.is_empty(), |last| last != rotated) {
+                self.rotated.insert(*generation, rotated.clone());
+            }
             self.plan = Some(Current { generation: *generation, digest: *digest, since: at, again: *again });
             self.elected.extend(elected.iter().map(|(part, mac)| (part.clone(), *mac)));
         }
@@ -189,6 +195,11 @@ impl Work {
     /// Everything that is known of one step: on which machine, and what became of it.
     pub fn outcomes_of<'a>(&'a self, step: &'a str) -> impl Iterator<Item = (Mac, &'a Outcome)> {
         self.steps.iter().filter_map(move |(mac, steps)| Some((*mac, steps.get(step)?)))
+    }
+    /// The version of a secret that the plan of this generation carried.
+    pub fn carried(&self, generation: u32, secret: &str) -> u32 {
+        let at = self.rotated.range(..=generation).next_back();
+        at.and_then(|(_, versions)| versions.get(secret)).copied().unwrap_or(1)
     }
     /// Whether this step was ever done anywhere.
     pub fn ever_done(&self, step: &str) -> bool {

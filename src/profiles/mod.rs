@@ -2,6 +2,7 @@
 
 pub mod page;
 pub mod part;
+pub mod secret;
 
 pub use part::Part;
 

@@ -1,6 +1,7 @@
 //! Owns the pages of roles and parts, made from their data: what people read before they use or change one. Markdown.
 
 use super::part::{CheckRow, On, Part, Row, Serial, Wanted};
+use super::secret::Rotate;
 use super::{Profile, Var};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -92,6 +93,19 @@ pub fn part(part: &Part) -> String {
         }
     };
     list(
+        "Before `bootstead secrets rotate`",
+        part.secrets
+            .iter()
+            .filter_map(|(name, secret)| secret.way().map(|(rotate, why)| (name, rotate, why)))
+            .map(|(name, rotate, why)| match rotate {
+                Rotate::Steps => format!("- `{name}`: {why}"),
+                Rotate::Together => format!("- `{name}`, on all nodes at the same time: {why}"),
+                Rotate::ByHand => format!("- `{name}`, with something done by hand: {why}"),
+                Rotate::Never => format!("- `{name}`, never: {why}"),
+            })
+            .collect(),
+    );
+    list(
         "`bootstead verify` looks at",
         part.verify.iter().map(|v| format!("- `{}.{}`: {}", part.name, v.id, v.title)).collect(),
     );
@@ -112,7 +126,14 @@ pub fn part(part: &Part) -> String {
         part.probes.iter().map(|p| format!("- `{}.{}`: {}", part.name, p.id, p.title)).collect(),
     );
     if let Some(backup) = &part.backup {
-        let _ = write!(o, "\n`bootstead backup --cluster` takes it. Bringing it back: {}\n", backup.restore);
+        let back = match &backup.overwrites {
+            Some(what) => format!(
+                "`bootstead restore FOLDER --cluster {}` brings it back and overwrites {what}. {}",
+                part.name, backup.restore
+            ),
+            None => format!("Bringing it back, by hand: {}", backup.restore),
+        };
+        let _ = write!(o, "\n`bootstead backup --cluster` takes it. {back}\n");
     }
     if part.recover.is_some() {
         let _ = write!(o, "\nWhen all members are down: `bootstead recover {}`.\n", part.name);

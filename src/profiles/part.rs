@@ -1,6 +1,7 @@
 //! profiles/parts/PART/part.toml → [`Part`]: the cluster half of roles. A role lists the parts that its nodes have.
 
 use super::Var;
+use super::secret::Declared;
 use crate::problem::{Problem, did_you_mean};
 use crate::tree::Tree;
 use schemars::JsonSchema;
@@ -36,7 +37,7 @@ pub struct Part {
     #[serde(default)]
     pub vars: BTreeMap<String, Var>,
     #[serde(default)]
-    pub secrets: BTreeMap<String, SecretKind>,
+    pub secrets: BTreeMap<String, Declared>,
     #[serde(default, rename = "step")]
     pub steps: Vec<Row>,
     #[serde(default)]
@@ -52,20 +53,6 @@ pub struct Part {
     /// How it is begun anew when all members are down.
     #[serde(default)]
     pub recover: Option<Recover>,
-}
-
-/// What a secret is made of. All are letters, digits, `-`, `_`, `=`, so no file needs to quote them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretKind {
-    /// 32 hexadecimal digits.
-    Password,
-    /// 32 bytes in URL-safe base64 with padding, as Fernet keys are.
-    Fernet,
-    /// An RFC 9562 UUID (version 8: made from the site's key).
-    Uuid,
-    /// 20 capital letters, as Erlang cookies are.
-    Cookie,
 }
 
 /// On which of the part's nodes a step runs.
@@ -329,8 +316,14 @@ pub struct Backup {
     /// Seconds.
     #[serde(default = "hour")]
     pub timeout: u32,
-    /// One sentence: how it is brought back.
+    /// One sentence: how it is brought back, or what to know of it.
     pub restore: String,
+    /// Brings it back: `$DIR` has the files. None where that is not safe without a person.
+    #[serde(default)]
+    pub bring_back: Option<String>,
+    /// What `bring_back` overwrites: "every database of the services".
+    #[serde(default)]
+    pub overwrites: Option<String>,
 }
 
 fn first() -> On {
@@ -381,6 +374,10 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Part>, Vec<Problem>) {
             let what = format!("drill {} needs a `run` or `power = true`, one of both", row.id);
             problems.push(said(part, what, None));
         }
+        if part.backup.as_ref().is_some_and(|b| b.bring_back.is_some() != b.overwrites.is_some()) {
+            let what = "[backup] `bring_back` needs `overwrites`, which is asked about before, and only then";
+            problems.push(said(part, what.to_string(), None));
+        }
         for other in part.needs.iter().chain(&part.elsewhere) {
             if !parts.contains_key(other) {
                 let near = did_you_mean(other, parts.keys().map(String::as_str));
@@ -417,6 +414,7 @@ pub fn read(tree: &Tree) -> (BTreeMap<String, Part>, Vec<Problem>) {
             }
         }
     }
+    problems.extend(super::secret::judge(&parts));
     (parts, problems)
 }
 

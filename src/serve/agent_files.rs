@@ -22,8 +22,8 @@ struct Context<'a> {
     node: &'a str,
     mac: String,
     token: &'a str,
-    /// `address:port` of the agents' door.
-    server: String,
+    /// `address:port` of the agents' door, now and one day.
+    servers: Vec<String>,
     /// `http://…/agent/bootstead`, taken apart for a shell that has nothing but itself.
     host: String,
     port: u16,
@@ -85,7 +85,7 @@ pub fn script(shared: &Arc<Shared>, asked: &Asked) -> Reply {
         node: &node.name,
         mac: node.mac().to_string(),
         token: token.reveal(),
-        server: format!("{}:{}", server.address, server.agent_port),
+        servers: server.doors(),
         host: server.address.to_string(),
         port: server.http_port,
         path: api::AGENT_BINARY,

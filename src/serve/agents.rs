@@ -116,7 +116,7 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
             Ok(join_asked) => join(shared, key, join_asked).await,
             Err(refused) => *refused,
         },
-        path @ (api::WORK | api::REPORT | api::PIECE) => {
+        path @ (api::WORK | api::REPORT | api::PIECE | api::TAKE) => {
             let whose = shared.hub.ledger().work().whose(&key);
             let Some(mac) = whose else {
                 return say(
@@ -124,9 +124,12 @@ async fn answer(shared: &Arc<Shared>, key: Sha256, request: Request<Incoming>) -
                     "this agent has not joined, or its node was installed anew",
                 );
             };
+            let query = Parameters::read(head.uri.query().unwrap_or_default());
             if path == api::PIECE {
-                let query = Parameters::read(head.uri.query().unwrap_or_default());
                 return piece(shared, mac, query, body).await;
+            }
+            if path == api::TAKE {
+                return take(shared, mac, query).await;
             }
             if path == api::WORK {
                 match read::<WorkAsked>(&body) {
@@ -212,7 +215,9 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
             };
             tasks.push(task);
         }
-        if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| works.knows(&snapshot, mac)) {
+        // While a part is brought back no step begins: both would write the same data.
+        let free = works.knows(&snapshot, mac) && works.bringing(shared.clock.now()).is_none();
+        if let Some((adopted, gates)) = snapshot.now.as_ref().filter(|_| free) {
             // Package steps queue up on the node, which does those that wait in one run: they take no room.
             let node = adopted.plan.steps.iter().filter(|p| p.mac == mac && asked.running.contains(&p.id));
             let busy = node.filter(|p| !matches!(p.step, Step::Packages { .. })).count();
@@ -246,8 +251,7 @@ async fn work(shared: &Arc<Shared>, mac: Mac, asked: WorkAsked) -> Answer {
 }
 
 fn servers(shared: &Shared) -> Vec<String> {
-    let server = &shared.hub.world().site.server;
-    vec![format!("{}:{}", server.address, server.agent_port)]
+    shared.hub.world().site.server.doors()
 }
 
 /// Secrets go in here, on the way to the one node whose step needs them, and nowhere else.
@@ -256,7 +260,7 @@ fn with_secrets(shared: &Shared, mac: Mac, generation: u32, tasks: Vec<Task>) ->
     let mut ready = Vec::with_capacity(tasks.len());
     for task in tasks {
         match secrets::reveal(&task.step, &world.catalog.parts, &shared.key) {
-            Ok((step, _)) => ready.push(Task { step, ..task }),
+            Ok(step) => ready.push(Task { step, ..task }),
             Err(problem) => {
                 tracing::error!(%mac, step = task.id, "{problem}");
                 return say(StatusCode::SERVICE_UNAVAILABLE, problem.what);
@@ -284,6 +288,22 @@ async fn piece(shared: &Arc<Shared>, mac: Mac, query: Parameters, body: Bytes) -
     }
 }
 
+/// A piece of the archive that this node, and no other, was asked to bring back.
+async fn take(shared: &Arc<Shared>, mac: Mac, query: Parameters) -> Answer {
+    let look = query.number::<u64>("look").unwrap_or(0);
+    let (id, at) = (query.get("id").unwrap_or_default(), query.number::<u64>("at").unwrap_or(0));
+    let node = shared.hub.world().site.node_by_mac(mac).map(|n| n.name.clone());
+    let Some(node) = node.filter(|_| shared.works.brings(look, mac, id)) else {
+        return say(StatusCode::CONFLICT, "nobody asked this node to bring such a file back (any more)");
+    };
+    let path = collected::back(&shared.state, &node, id.split('.').next().unwrap_or_default());
+    match tokio::task::spawn_blocking(move || collected::piece(&path, at)).await {
+        Ok(Ok(bytes)) => Response::new(Full::new(Bytes::from(bytes))),
+        Ok(Err(problem)) => say(StatusCode::CONFLICT, problem.what),
+        Err(e) => say(StatusCode::SERVICE_UNAVAILABLE, e.to_string()),
+    }
+}
+
 /// Of a step's own packages only: what an agent says is kept in the journal for ever.
 fn versions(step: &Step, said: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let Step::Packages { names } = step else { return BTreeMap::new() };
@@ -301,18 +321,13 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
     let place = adopted.as_ref().and_then(|a| a.plan.place(&node.name, &done.id));
     let planned = adopted.as_ref().zip(place).and_then(|(a, place)| a.plan.steps.get(place));
     // What a step or a check printed may hold what it was given.
-    let step = planned.map(|p| p.step.clone());
-    let clean = |text: &str| {
-        let used = step.as_ref().and_then(|s| secrets::reveal(s, &world.catalog.parts, &shared.key).ok());
-        let text = used.map_or(text.to_string(), |(_, used)| secrets::redact(text, &used));
-        cut(&text, api::OUTPUT)
-    };
+    let rotated = secrets::versions(&shared.state).unwrap_or_default();
+    let known = secrets::known(planned.map(|p| &p.step), &world.catalog.parts, &shared.key, &rotated);
+    let clean = |text: &str| cut(&secrets::redact(text, &known), api::OUTPUT);
     let output = clean(&done.output);
     let failed = done.failed.as_deref().map(&clean);
     if done.look > 0 {
-        let all = all_secrets(shared);
-        let output = secrets::redact(&output, &all);
-        let mut failed = failed.map(|f| secrets::redact(&f, &all));
+        let mut failed = failed;
         if failed.is_none() && shared.works.collects(done.look, mac, &done.id) {
             let path = collected::path(&shared.state, done.look, &node.name, &done.id);
             let said = done.output.clone();
@@ -375,20 +390,6 @@ async fn report(shared: &Arc<Shared>, mac: Mac, done: Finished) -> Answer {
         Err(NotTaken::Refused(why)) => say(StatusCode::CONFLICT, why.0),
         Err(NotTaken::Store(p)) => say(StatusCode::SERVICE_UNAVAILABLE, p.what),
     }
-}
-
-/// Every secret of the site in its present version: for output of checks, whose steps are in no plan.
-fn all_secrets(shared: &Shared) -> Vec<(String, String)> {
-    let world = shared.hub.world();
-    let versions = secrets::versions(&shared.state).unwrap_or_default();
-    let parts = world.catalog.parts.values();
-    let names = parts.flat_map(|p| p.secrets.iter());
-    names
-        .map(|(name, kind)| {
-            let version = versions.get(name).copied().unwrap_or(1);
-            (name.clone(), secrets::value(&shared.key, *kind, name, version))
-        })
-        .collect()
 }
 
 /// The end of a text is where an error stands.

@@ -1,11 +1,11 @@
-//! Owns the files that nodes bring for a backup: appended piece by piece, judged by the digest that the node says, and
-//! under their own name only when whole.
+//! Owns the files that nodes bring for a backup, and those that they fetch to bring it back: appended piece by piece, judged by the digest that the node says, and
+//! under their own name only when whole. Only the server's account reads them.
 
-use crate::api::Collected;
+use crate::api::{Collected, PIECE_BYTES};
 use crate::base::digest::Hasher;
 use crate::disk;
 use crate::problem::Problem;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -50,23 +50,59 @@ pub fn finish(path: &Path, said: &str) -> Result<(), Problem> {
     let begun = begun(path);
     let said: Collected = serde_json::from_str(said)
         .map_err(|_| Problem::environment("what the node says of its file cannot be read"))?;
+    if measure(&begun)? != said {
+        return Err(Problem::environment("the file that arrived is not the one that the node sent"));
+    }
     let io = |e: std::io::Error| Problem::io("read", &begun, &e);
-    let mut file = std::fs::File::open(&begun).map_err(io)?;
+    let file = std::fs::File::open(&begun).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    std::fs::rename(&begun, path).map_err(|e| Problem::io("put into place", path, &e))
+}
+
+/// Size and digest of a file.
+pub fn measure(path: &Path) -> Result<Collected, Problem> {
+    let io = |e: std::io::Error| Problem::io("read", path, &e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
     let (mut hasher, mut bytes, mut buffer) = (Hasher::new(), 0, vec![0; 1 << 16]);
     loop {
         match file.read(&mut buffer).map_err(io)? {
-            0 => break,
+            0 => return Ok(Collected { bytes, sha256: hasher.finish() }),
             n => {
                 hasher.update(&buffer[..n]);
                 bytes += n as u64;
             }
         }
     }
-    if (Collected { bytes, sha256: hasher.finish() }) != said {
-        return Err(Problem::environment("the file that arrived is not the one that the node sent"));
-    }
-    file.sync_all().map_err(io)?;
-    std::fs::rename(&begun, path).map_err(|e| Problem::io("put into place", path, &e))
+}
+
+/// Where archives lie that nodes are to bring back.
+pub fn back_folder(state: &Path) -> PathBuf {
+    state.join("bring-back")
+}
+
+/// The one of one node and one part.
+pub fn back(state: &Path, node: &str, part: &str) -> PathBuf {
+    back_folder(state).join(format!("{node}-{part}.tar.gz"))
+}
+
+/// Lays a backup's archive where the server finds it; only its owner reads it.
+pub fn lay(from: &Path, to: &Path) -> Result<(), Problem> {
+    disk::make_folder(to.parent().unwrap_or(Path::new(".")), 0o700)?;
+    let mut source = std::fs::File::open(from).map_err(|e| Problem::io("read", from, &e))?;
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.create(true).write(true).truncate(true).mode(0o600).open(to);
+    let copied = made.and_then(|mut target| std::io::copy(&mut source, &mut target));
+    copied.map(drop).map_err(|e| Problem::io("write", to, &e))
+}
+
+/// A piece of it; empty at its end.
+pub fn piece(path: &Path, at: u64) -> Result<Vec<u8>, Problem> {
+    let io = |e: std::io::Error| Problem::io("read", path, &e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    file.seek(SeekFrom::Start(at)).map_err(io)?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    file.take(PIECE_BYTES as u64).read_to_end(&mut piece).map_err(io)?;
+    Ok(piece)
 }
 
 #[cfg(test)]

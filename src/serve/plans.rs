@@ -1,19 +1,20 @@
 //! Owns the operator's routes about the cluster: the plan in use, putting one to work, steps that failed, looks.
 
 use super::agents::listed;
+use super::collected;
 use super::control::{problem, sorry};
 use super::reply::Reply;
 use super::routes::{Asked, Target};
 use super::shared::Shared;
 use super::works::Looking;
-use crate::api::{Apply, LookKind, LookWish, Seen, StepWish};
+use crate::api::{Apply, Collected, LookKind, LookWish, Seen, StepWish};
 use crate::base::Mac;
 use crate::cluster::drill::{self, Act, drills};
 use crate::cluster::view::Phase;
-use crate::cluster::{Presence, Status, backups, looks, recovery};
+use crate::cluster::{Presence, Status, backups, looks, recovery, restores};
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems};
-use crate::steps::Step;
+use crate::steps::{BringBack, Step, versioned};
 use hyper::StatusCode;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -134,7 +135,21 @@ async fn steps(shared: &Arc<Shared>, wish: StepWish) -> Reply {
 /// Has agents look at their nodes.
 async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
     let kind = wish.kind;
-    let wanted = match kind {
+    if let Some(node) = shared.works.bringing(shared.clock.now()) {
+        let why =
+            format!("{node} is bringing a part back; nothing else is asked of the nodes until it is through");
+        return sorry(StatusCode::CONFLICT, why, Some("wait for `bootstead restore` to end".to_string()));
+    }
+    let mut wanted = match kind {
+        LookKind::Restore => {
+            let working = shared.clone();
+            let asked = wish.clone();
+            match tokio::task::spawn_blocking(move || restoring(&working, &asked)).await {
+                Ok(Ok(wanted)) => wanted,
+                Ok(Err(problems)) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
+                Err(e) => return problem(&Problem::fault(format!("the restore stopped: {e}"))),
+            }
+        }
         LookKind::Recover => match recovering(shared, &wish) {
             Ok(wanted) => wanted,
             Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
@@ -172,9 +187,60 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
             .collect()
         }
     };
+    // What is compared is the plan's own step; the others hold secrets as they are now.
+    if kind != LookKind::Drift {
+        let versions = match crate::secrets::versions(&shared.state) {
+            Ok(versions) => versions,
+            Err(e) => return problem(&e),
+        };
+        for text in wanted.iter_mut().flat_map(|(_, l)| l.step.texts_mut()) {
+            match versioned(text, &versions) {
+                Ok(with) => *text = with,
+                Err(why) => return problem(&Problem::fault(why)),
+            }
+        }
+    }
     let things = wanted.len();
     let number = shared.works.look(kind, wanted, wish.beside);
     Reply::json(StatusCode::OK, &Asking { number, things })
+}
+
+/// What is overwritten is a person's decision: it is on the node's timeline. Never beside a plan at work.
+fn restoring(shared: &Arc<Shared>, wish: &LookWish) -> Result<Vec<(Seen, Looking)>, Problems> {
+    if let Some(adopted) = shared.works.adopted() {
+        let gates = shared.works.gates(shared, &adopted);
+        let at_it = adopted.plan.steps.iter().zip(&gates.status).find(|(_, s)| **s == Status::Ready);
+        if let Some((p, _)) = at_it {
+            return Err(Problem::input(format!("the plan is at work: {} on {} is being done", p.id, p.node))
+                .why("its steps and what is brought back would write the same data")
+                .help("wait until `bootstead steps` shows nothing that is being done, then try again")
+                .into());
+        }
+    }
+    let world = shared.hub.world();
+    let part = wish.part.as_deref().unwrap_or_default();
+    let found = {
+        let ledger = shared.hub.ledger();
+        restores(&world.site, &world.catalog, ledger.work(), part)?
+    };
+    let mut out = Vec::new();
+    for l in found {
+        let path = collected::back(&shared.state, &l.node, part);
+        let Step::Run(run) = l.step else { continue };
+        if !path.exists() {
+            continue;
+        }
+        let Collected { bytes, sha256 } = collected::measure(&path)?;
+        let line = format!("restore of {part}: what is here is overwritten, as an operator decided");
+        shared.to.note(Event::new(shared.clock.now(), l.mac, What::Log { line }));
+        let step = Step::BringBack(BringBack { run, bytes, sha256 });
+        let (seen, looking) = pair(l.node, l.mac, l.id, l.title, step, l.timeout, false);
+        out.push((seen, Looking { once: true, ..looking }));
+    }
+    if out.is_empty() {
+        return Err(Problem::input(format!("there is no archive of {part} for any of its nodes")).into());
+    }
+    Ok(out)
 }
 
 /// A recovery is a person's decision about data: it is on every member's timeline.

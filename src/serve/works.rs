@@ -16,6 +16,8 @@ use tokio::sync::{Notify, watch};
 
 /// An agent that was not heard for so long counts as silent: it asks every 25 seconds at least.
 const SILENT: u64 = 60_000;
+/// Seconds that fetching an archive may take, beside what its script may.
+const FETCH: u64 = 600;
 /// Many reports arrive together: the gates are worked out once for all of them.
 const TOGETHER: Duration = Duration::from_millis(15);
 
@@ -63,7 +65,24 @@ struct Looks {
     number: u64,
     kind: Option<LookKind>,
     open: Vec<Looking>,
+    /// Handed out, and not to be handed out again.
+    out: Vec<Looking>,
     seen: Vec<Seen>,
+}
+
+impl Looks {
+    /// An archive that this agent was given, and that it knows nothing of: nobody waits for it any longer.
+    fn lost(&mut self, mac: Mac, node: &str, running: &[String]) {
+        let gone = |l: &Looking| {
+            l.mac == mac && matches!(l.step, Step::BringBack(_)) && !running.contains(&look_key(l))
+        };
+        for l in self.out.extract_if(.., |l| gone(l)) {
+            let why = "its agent was restarted meanwhile, and nobody knows how far it came".to_string();
+            let found = Found { failed: Some(why), changed: true, millis: 0, output: String::new() };
+            let same = self.seen.iter_mut().filter(|s| s.node == node && s.id == l.id);
+            same.for_each(|s| s.found = s.found.take().or(Some(found.clone())));
+        }
+    }
 }
 
 /// Shared by the agents' door and the operator's.
@@ -198,6 +217,7 @@ impl Works {
             by: wish.by.clone(),
             again: wish.again,
             elected: plan.elected.clone(),
+            rotated: versions,
         };
         shared.hub.record(vec![Event::server(shared.clock.now(), what)])?;
         self.set(Adopted { generation, digest, plan });
@@ -308,6 +328,7 @@ impl Works {
             looks.number += 1;
             looks.seen.clear();
             looks.open.clear();
+            looks.out.clear();
         }
         looks.kind = Some(kind);
         let number = looks.number;
@@ -325,6 +346,7 @@ impl Works {
         // Checks are programs of some weight: many at once would make a small node look ill.
         let busy = running.iter().filter(|r| r.starts_with("look ")).count();
         let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        looks.lost(mac, node, running);
         let abreast = if looks.kind == Some(LookKind::Drift) { 32 } else { 2_usize };
         let open = looks.open.iter().filter(|l| l.mac == mac && !running.contains(&look_key(l)));
         let given: Vec<Looking> = open.take(abreast.saturating_sub(busy)).cloned().collect();
@@ -332,6 +354,7 @@ impl Works {
             let same = looks.seen.iter_mut().filter(|s| s.node == node && s.id == l.id);
             same.for_each(|s| s.begun = s.begun.or(Some(now)));
         }
+        looks.out.extend(given.iter().filter(|l| l.once).cloned());
         looks.open.retain(|l| !(l.once && given.iter().any(|g| g.mac == l.mac && g.id == l.id)));
         given
     }
@@ -343,6 +366,27 @@ impl Works {
             && looks.open.iter().any(|l| l.mac == mac && l.id == id && matches!(l.step, Step::Collect(_)))
     }
 
+    /// Whether this node was given this archive to bring back, and has not said yet what became of it.
+    pub fn brings(&self, number: u64, mac: Mac, id: &str) -> bool {
+        let looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        let same = |l: &&Looking| l.mac == mac && l.id == id && matches!(l.step, Step::BringBack(_));
+        looks.number == number && looks.out.iter().any(|l| same(&l))
+    }
+
+    /// The node that is bringing something back now: meanwhile no step is begun and nothing else is looked at.
+    ///
+    /// One whose time is over counts no more: its agent may have died.
+    pub fn bringing(&self, now: Timestamp) -> Option<String> {
+        let looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
+        let back = |id: &str| looks.out.iter().find(|l| l.id == id && matches!(l.step, Step::BringBack(_)));
+        let mut open = looks.seen.iter().filter(|s| s.found.is_none());
+        let at_it = open.find(|s| {
+            let limit = back(&s.id).map(|l| (u64::from(l.timeout) + FETCH) * 1000);
+            s.begun.zip(limit).is_some_and(|(begun, limit)| now.since(begun) < limit)
+        });
+        at_it.map(|s| s.node.clone())
+    }
+
     /// What was found; `None` where nobody asked (any more).
     pub fn found(&self, number: u64, mac: Mac, node: &str, id: &str, found: Found) -> Option<LookKind> {
         let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
@@ -350,6 +394,7 @@ impl Works {
             return None;
         }
         looks.open.retain(|l| !(l.mac == mac && l.id == id));
+        looks.out.retain(|l| !(l.mac == mac && l.id == id));
         let seen = looks.seen.iter_mut().find(|s| s.node == node && s.id == id)?;
         seen.found = Some(found);
         looks.kind
@@ -392,4 +437,47 @@ impl Works {
 /// How an agent names a look among what it is doing.
 fn look_key(l: &Looking) -> String {
     format!("look {} {}", l.number, l.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::{BringBack, Run};
+
+    #[test]
+    fn an_archive_goes_to_the_one_agent_that_was_asked_and_only_once() {
+        let run = Run {
+            script: String::new(),
+            env: BTreeMap::new(),
+            unless: None,
+            creates: None,
+            changed_if: None,
+            user: None,
+            retries: 0,
+        };
+        let step = Step::BringBack(BringBack { run, bytes: 1, sha256: Sha256::of(b"x") });
+        let (own, other) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let (node, id) = ("n1".to_string(), "alpha.bring-back".to_string());
+        let seen = Seen { node, id: id.clone(), title: String::new(), begun: None, found: None };
+        let looking = Looking { number: 0, mac: own, id, step, timeout: 10, compare: false, once: true };
+        let works = Works::default();
+        let number = works.look(LookKind::Restore, vec![(seen, looking)], false);
+        let now = Timestamp(1_000_000);
+        assert!(!works.brings(number, own, "alpha.bring-back"), "it was not handed out yet");
+        assert!(works.looks_for(other, "n2", &[], now).is_empty());
+        let given = works.looks_for(own, "n1", &[], now);
+        assert_eq!(given.len(), 1);
+        assert!(works.brings(number, own, "alpha.bring-back"));
+        assert!(
+            !works.brings(number, other, "alpha.bring-back") && !works.brings(number + 1, own, &given[0].id)
+        );
+        assert_eq!(works.bringing(now).as_deref(), Some("n1"));
+        assert_eq!(works.bringing(Timestamp(now.0 + 611_000)), None, "its time is over");
+        // It works on it, and is given nothing twice; an agent that lost it is not waited for.
+        assert!(works.looks_for(own, "n1", &[look_key(&given[0])], now).is_empty());
+        assert!(works.brings(number, own, "alpha.bring-back"));
+        assert!(works.looks_for(own, "n1", &[], now).is_empty());
+        assert!(!works.brings(number, own, "alpha.bring-back") && works.bringing(now).is_none());
+        assert!(works.seen()[0].found.as_ref().unwrap().failed.as_ref().unwrap().contains("restarted"));
+    }
 }

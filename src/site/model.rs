@@ -45,6 +45,9 @@ pub struct Server {
     pub interfaces: Vec<String>,
     /// Its own address on the provisioning network.
     pub address: Ipv4Addr,
+    /// Where it, or a second appliance with its state, may answer agents one day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Ipv4Addr>,
     pub http_port: u16,
     /// TCP port for the nodes' agents (TLS).
     pub agent_port: u16,
@@ -57,6 +60,14 @@ pub struct Server {
     pub tolerate: Vec<Ipv4Addr>,
     /// Lease time in seconds.
     pub lease_secs: u32,
+}
+
+impl Server {
+    /// Where agents knock, `address:port`, one after the other.
+    pub fn doors(&self) -> Vec<String> {
+        let all = std::iter::once(&self.address).chain(&self.also);
+        all.map(|a| format!("{a}:{}", self.agent_port)).collect()
+    }
 }
 
 /// What the cluster stands on.

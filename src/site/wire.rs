@@ -164,6 +164,9 @@ pub struct ServerTable {
     /// Bootstead's own address on the provisioning network.
     #[schemars(required)]
     pub address: Option<Text>,
+    /// Further addresses at which this or a second appliance may answer the agents of installed nodes one day.
+    #[serde(default)]
+    pub also: Vec<Text>,
     /// Network interfaces to serve on. Default: the one that has `address`.
     #[serde(default)]
     pub interfaces: Vec<Text>,

@@ -109,6 +109,7 @@ pub fn site() -> Site {
             interfaces: Vec::new(),
             address: Ipv4Addr::LOCALHOST,
             http_port: 80,
+            also: Vec::new(),
             agent_port: 8443,
             provisioning: "prov".into(),
             dhcp: DhcpMode::Off,

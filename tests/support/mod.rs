@@ -86,6 +86,7 @@ pub fn site(controllers: usize, computes: usize) -> Site {
             interfaces: vec![],
             address: Ipv4Addr::new(10, 77, 0, 1),
             http_port: 80,
+            also: Vec::new(),
             agent_port: 8443,
             provisioning: "prov".into(),
             dhcp: DhcpMode::Full,

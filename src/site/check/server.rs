@@ -1,9 +1,11 @@
 //! Checks `[server]`.
 
 use super::Check;
+use crate::base::IpRange;
 use crate::site::model::{DhcpMode, Server};
 use crate::site::report::Tell as _;
 use crate::site::wire::Text;
+use std::net::Ipv4Addr;
 
 pub fn check(c: &mut Check) -> Option<Server> {
     let table = c.file.server.as_ref()?;
@@ -31,6 +33,7 @@ pub fn check(c: &mut Check) -> Option<Server> {
                 .so("`ip -br link` lists them");
         }
     }
+    let also = also(c, &table.also, address, network.as_ref().and_then(|n| n.pool));
     let dhcp = table.dhcp.unwrap_or(DhcpMode::Full);
     let discover = table.discover.as_ref().is_some_and(|d| **d);
     if let (Some(flag), Some(network)) = (&table.discover, &network)
@@ -48,6 +51,7 @@ pub fn check(c: &mut Check) -> Option<Server> {
     Some(Server {
         interfaces: table.interfaces.iter().map(|t| t.to_string()).collect(),
         address: address?,
+        also,
         http_port: table.http_port.as_ref().map_or(80, |p| **p),
         agent_port: table.agent_port.as_ref().map_or(8443, |p| **p),
         provisioning: provisioning?,
@@ -56,6 +60,30 @@ pub fn check(c: &mut Check) -> Option<Server> {
         tolerate,
         lease_secs: lease_secs?,
     })
+}
+
+/// Further addresses of the server: nobody else's, none twice.
+fn also(c: &mut Check, list: &[Text], own: Option<Ipv4Addr>, pool: Option<IpRange>) -> Vec<Ipv4Addr> {
+    let mut out = Vec::new();
+    for text in list {
+        let Some(address) = c.address(text, text.into()) else { continue };
+        if Some(address) == own || out.contains(&address) {
+            c.report
+                .error(text, format!("{address} is Bootstead's address already"))
+                .so("take it out of `also`: agents try `address` first, then these");
+            continue;
+        }
+        if pool.is_some_and(|p| p.contains(address)) {
+            c.report
+                .error(text, format!("Bootstead's further address {address} is inside the pool"))
+                .because("it would be given to another machine")
+                .so("shorten the pool, or take an address outside of it");
+        }
+        if c.take(address, "Bootstead itself (also)", text.into()) {
+            out.push(address);
+        }
+    }
+    out
 }
 
 /// `90s`, `30m`, `12h`, `2d` → seconds.
