@@ -202,8 +202,7 @@ mod tests {
     fn the_agents_port_is_bound_always_and_opened_for_a_cluster() {
         let text = "[site]\nname = \"test\"\ndomain = \"test.example\"\n[server]\naddress = \"10.79.0.1\"\n\
                     agent_port = 9443\nprovisioning = \"lan\"\n[network.lan]\ncidr = \"10.79.0.0/16\"\n";
-        let files =
-            crate::site::Files { name: "site.toml".into(), text: text.into(), tables: Vec::new() };
+        let files = crate::site::Files { name: "site.toml".into(), text: text.into(), tables: Vec::new() };
         let catalog = crate::site::Catalog::read(&crate::disk::read_tree(None).unwrap()).unwrap();
         let (plain, problems) = crate::site::check(&files, &catalog);
         let plain = plain.unwrap_or_else(|| panic!("{problems:?}"));
