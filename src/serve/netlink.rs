@@ -113,7 +113,10 @@ pub fn servable(site: &Site, listen: Option<Ipv4Addr>) -> Result<(), Problem> {
     }
     Err(Problem::environment(format!("no interface of this machine has the address {address}"))
         .why(format!("--listen names it; interfaces: {}", have(&all)))
-        .help(format!("leave --listen out to serve on {}, or give an address of this machine", site.server.address)))
+        .help(format!(
+            "leave --listen out to serve on {}, or give an address of this machine",
+            site.server.address
+        )))
 }
 
 /// That `server.address` is on no interface, with the command that puts it there.

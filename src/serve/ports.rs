@@ -105,19 +105,23 @@ pub fn explain(error: &io::Error, transport: Transport, address: SocketAddrV4, p
                     .why("nothing was started: half a boot server is worse than none")
                     .help(stop(&h))
             }
-            None => Problem::environment(format!("{what}: another process holds this port"))
-                .help(format!("run as root `ss -lp{} sport = :{}` to see which", letter(transport), address.port())),
+            None => Problem::environment(format!("{what}: another process holds this port")).help(format!(
+                "run as root `ss -lp{} sport = :{}` to see which",
+                letter(transport),
+                address.port()
+            )),
         },
         io::ErrorKind::PermissionDenied => {
             Problem::environment(format!("{what}: ports below 1024 need the right CAP_NET_BIND_SERVICE"))
-                .help("run it as root, or: setcap cap_net_bind_service,cap_net_raw=+ep $(command -v bootstead)")
+                .help(
+                    "run it as root, or: setcap cap_net_bind_service,cap_net_raw=+ep $(command -v bootstead)",
+                )
         }
         // Only where it went between the look at it (`netlink::servable`) and now.
-        io::ErrorKind::AddrNotAvailable => Problem::environment(format!(
-            "{what}: this machine does not have the address {}",
-            address.ip()
-        ))
-        .help("`bootstead doctor` says which interface lacks it, and the command that puts it there"),
+        io::ErrorKind::AddrNotAvailable => {
+            Problem::environment(format!("{what}: this machine does not have the address {}", address.ip()))
+                .help("`bootstead doctor` says which interface lacks it, and the command that puts it there")
+        }
         _ => Problem::environment(format!("{what}: {}", reason(error))),
     }
 }
