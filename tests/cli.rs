@@ -183,11 +183,26 @@ fn explain_says_who_what_and_why_for_known_and_unknown_machines() {
     assert!(known.out.contains("bootstead node arm cs-compute-0001"), "{}", known.out);
     let stranger = on(SITES[0], &["explain", "52:54:00:ff:ff:ff", "--as", "pxe"]);
     assert!(stranger.out.contains("nothing: no reply at all"), "{}", stranger.out);
+    assert!(stranger.out.contains("bootstead node assign 52:54:00:ff:ff:ff ROLE"), "{}", stranger.out);
     let json = on(SITES[1], &["explain", "cs-controller-01", "--arch", "11", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["address"], "10.77.0.11");
     assert!(json["asks"][0]["gets"].as_str().unwrap().contains("arm64"), "{json}");
     assert_eq!(on(SITES[0], &["explain", "not-a-node"]).code, 2);
+}
+
+#[test]
+fn a_hold_without_its_reason_is_told_what_to_type() {
+    for args in [&["node", "hold", "box-7"][..], &["node", "hold", "box-7", "--why", " "]] {
+        let ran = on(SITES[0], args);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains("a hold needs a reason"), "{}", ran.err);
+        assert!(
+            ran.err.contains("bootstead node hold box-7 --why \"disk is being replaced\""),
+            "{}",
+            ran.err
+        );
+    }
 }
 
 #[test]

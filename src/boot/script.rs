@@ -69,8 +69,8 @@ pub fn install(title: &str, k: &Kernel) -> String {
 /// The ladder of field-pain #59 and #60. BIOS: the first disk by number, then `exit`. UEFI: the installed system's own
 /// loader by its file name, in `vendors` (directories below \\EFI, for example `debian`), shim before GRUB; then
 /// `exit`, after which firmware goes on in its own boot order. iPXE of 2025 finds the file on any local disk (shown
-/// with OVMF; iPXE of 2019 fails the command and goes on). Never without a file name, and never \\EFI\\BOOT: either
-/// could start an installer stick.
+/// with OVMF; iPXE of 2019 fails the command and goes on). There never without a file name, and never \\EFI\\BOOT: either
+/// could start an installer stick. BIOS knows no file names: a stick may be the first disk (docs/what-goes-wrong.md).
 pub fn local_disk(title: &str, firmware: Firmware, arch: Arch, vendors: &[String]) -> String {
     let mut out = format!("#!ipxe\necho {}\n", screen(title));
     match firmware {

@@ -150,7 +150,11 @@ fn text(
             for line in answers::refusal(site, node, mac, &last.decision.why) {
                 let _ = writeln!(out, "  {line}");
             }
+            if node.is_none() {
+                out.push_str(&adopt(mac));
+            }
         }
+        (Orders::None, None) => out.push_str(&adopt(mac)),
         (Orders::Install { lane, .. }, Some(node)) => {
             let kernel = answers::kernel(site, &loaded.catalog, node, &load::placeholder(), *lane)?;
             let _ = writeln!(out, "\nkernel  {}", kernel.kernel);
@@ -172,6 +176,11 @@ fn text(
         _ => {}
     }
     Ok(out)
+}
+
+/// What to type for a machine that is in no site file.
+fn adopt(mac: Mac) -> String {
+    format!("\nTo make it a node of the site: bootstead node assign {mac} ROLE\n")
 }
 
 fn about(site: &Site, ledger: &Ledger, mac: Mac, node: &Node) -> String {

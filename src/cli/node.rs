@@ -34,9 +34,10 @@ enum Command {
     Hold {
         #[command(flatten)]
         which: Which,
-        /// The reason; it is shown on the machine's console
-        #[arg(long)]
-        why: String,
+        /// The reason, which a hold must have; it is shown on the machine's console
+        // Not left to clap to demand: what it says then is no sentence that helps.
+        #[arg(long, value_name = "REASON")]
+        why: Option<String>,
     },
     /// Let a held node go on where it was
     Release {
@@ -72,8 +73,10 @@ struct Which {
 pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
     match args.command {
         Command::Arm { which, yes } => arm(g, &which, yes),
-        Command::Hold { which, why } if why.trim().is_empty() => Err(hold_needs_why(&which).into()),
-        Command::Hold { which, why } => each(g, &which, Verb::Hold, &why),
+        Command::Hold { which, why } => match why.as_deref().map(str::trim) {
+            None | Some("") => Err(hold_needs_why(&which).into()),
+            Some(why) => each(g, &which, Verb::Hold, why),
+        },
         Command::Release { which } => each(g, &which, Verb::Release, ""),
         Command::Forget { which } => each(g, &which, Verb::Forget, ""),
         Command::Assign(args) => assign::run(g, &args),

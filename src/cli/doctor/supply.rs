@@ -61,6 +61,12 @@ pub fn state_folder(g: &Globals) -> Vec<Finding> {
     all
 }
 
+/// Commands in backquotes, with words between them, as lines to copy.
+fn commands(text: &str) -> String {
+    let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    if quoted.is_empty() { text.to_string() } else { quoted.join("\n") }
+}
+
 /// Whether every image that the site's nodes need lies ready, and loaders for them.
 pub fn images(g: &Globals, loaded: &Loaded) -> Vec<Finding> {
     let (_, stock, problems) = Shelf::open(&g.images_dir());
@@ -82,11 +88,7 @@ pub fn images(g: &Globals, loaded: &Loaded) -> Vec<Finding> {
             None => sound.push(format!("{image} ({})", roles.join(", "))),
             Some(why) => {
                 let (what, help) = why.split_once("; run ").unwrap_or((&why, "`bootstead image list`"));
-                all.push(Finding::error(
-                    "images",
-                    format!("{}: {what}", roles.join(", ")),
-                    help.replace('`', ""),
-                ));
+                all.push(Finding::error("images", format!("{}: {what}", roles.join(", ")), commands(help)));
             }
         }
     }
@@ -105,4 +107,17 @@ pub fn images(g: &Globals, loaded: &Loaded) -> Vec<Finding> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ways_out_are_two_lines_to_copy() {
+        let text = "`bootstead image fetch el9` or `bootstead image import FILE.iso`";
+        assert_eq!(commands(text), "bootstead image fetch el9\nbootstead image import FILE.iso");
+        assert_eq!(commands("`bootstead image list`"), "bootstead image list");
+        assert_eq!(commands("look at it"), "look at it");
+    }
 }
