@@ -255,7 +255,7 @@ mod tests {
             assert_eq!(read(&rows), Some((vec![Mac, Role, Note], first)), "{above:?}");
         }
         assert_eq!(read(&["Role,Name", "compute,x"]), None);
-        let titles = vec!["a title"; TITLES];
+        let titles = ["a title"; TITLES];
         assert_eq!(read(&[titles.as_slice(), &["MAC,Role"]].concat()), None);
     }
 

@@ -41,10 +41,8 @@ impl Row {
     pub fn spread(&self) -> Vec<String> {
         let mut out = self.cells.clone();
         for (i, j) in &self.wide {
-            for k in i + 1..=*j {
-                if k < out.len() {
-                    out[k] = self.cells[*i].clone();
-                }
+            for cell in out.iter_mut().take(j + 1).skip(i + 1) {
+                *cell = self.cells[*i].clone();
             }
         }
         for i in 1..out.len() {

@@ -364,7 +364,8 @@ fn counts(c: &mut Check, roles: &BTreeMap<String, Role>, drafts: &BTreeMap<&str,
 
 /// "use 1 or 3": the nearest numbers of nodes to `have` that the rule allows.
 fn allowed(rule: &crate::profiles::Count, have: u32) -> String {
-    let fits = |n: &u32| *n >= rule.min && rule.max.is_none_or(|m| *n <= m) && !(rule.quorum && n % 2 == 0);
+    let fits =
+        |n: &u32| *n >= rule.min && rule.max.is_none_or(|m| *n <= m) && !(rule.quorum && n.is_multiple_of(2));
     let below = (1..have).rev().find(fits);
     let above = (have + 1..=have.max(rule.min) + 2).find(fits);
     let numbers: Vec<String> = below.into_iter().chain(above).map(|n| n.to_string()).collect();
