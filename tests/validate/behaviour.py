@@ -14,6 +14,23 @@ COUNT = 0
 NICS = ("52:54:00:aa:00:01",)
 LVM = {"ID_FS_TYPE": "LVM2_member"}
 OURS = ("1", {"ID_FS_TYPE": "ext4", "ID_FS_LABEL": "bootstead"})
+GPT = {"ID_PART_TABLE_TYPE": "gpt"}
+
+
+def laid(*pieces):
+    """Bytes of a disk's start: (offset, bytes)."""
+    out = bytearray()
+    for at, piece in pieces:
+        out.extend(bytes(max(0, at - len(out))))
+        out[at:at + len(piece)] = piece
+    return bytes(out)
+
+
+BOOT_SECTOR = laid((0, b"\xfa\x31\xc0 boot code"), (440, b"\x12\x34\x56\x78"), (510, b"\x55\xaa"))
+UNFINISHED = (512 * 1024, b"BOOTSTEAD UNFINISHED\n" + bytes(range(240, 256)))
+# A GPT header with the disk's identity at its offset 56.
+HEADER = (512, laid((0, b"EFI PART"), (56, bytes(range(240, 256)))))
+OTHER = (512, laid((0, b"EFI PART"), (56, bytes(range(16)))))
 
 # name, rule (pick serial wwn model by-path min max), erase list, disks, expected: the chosen disk, or a part of the refusal
 GUARD = [
@@ -35,13 +52,34 @@ GUARD = [
     ("multipath members are no choice", "'' '' '' '' '' '' ''", "",
      {"sda": Disk(holders={"sda": "dm-9"}), "sdb": Disk(props={"ID_FS_TYPE": "mpath_member"}), "sdc": Disk(props={"DM_MULTIPATH_DEVICE_PATH": "1"}), "sdd": Disk()}, "sdd"),
     ("too small", "'' '' '' '' '' '' ''", "", {"sda": Disk(gib=4)}, "too small"),
-    ("somebody's LVM", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", parts=[("1", LVM)])}, "holds LVM2_member on sda1"),
+    ("somebody's LVM", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", parts=[("1", LVM)])}, "LVM2_member on sda1"),
     ("somebody's file system", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", props={"ID_FS_TYPE": "ntfs"})}, "holds ntfs on sda"),
     ("somebody's Ceph, unknown to udev", "'' '' '' '' '' '' ''", "", {"sda": Disk(bytes=b"bluestore block device\nxyz")}, "holds ceph_bluestore"),
     ("a stack that udev does not explain", "'' '' '' '' '' '' ''", "", {"sda": Disk(parts=[("1", {})], holders={"sda1": "md0"})}, "md0 stands on sda1"),
     ("an approved disk", "'' '' '' '' '' '' ''", "A", {"sda": Disk(serial="A", parts=[("1", LVM)])}, "sda"),
-    ("another disk was approved", "'' '' '' '' '' '' ''", "B", {"sda": Disk(serial="A", parts=[("1", LVM)])}, "holds LVM2_member"),
-    ("our own earlier system", "'' '' '' '' '' '' ''", "", {"sda": Disk(parts=[OURS, ("2", LVM)], holders={"sda2": "dm-0"})}, "sda"),
+    ("another disk was approved", "'' '' '' '' '' '' ''", "B", {"sda": Disk(serial="A", parts=[("1", LVM)])}, "LVM2_member on sda1"),
+    ("approved in other letters", "'' '' '' '' '' '' ''", "ab-1", {"sda": Disk(serial="AB-1", parts=[("1", LVM)])}, "sda"),
+    ("approved by WWN", "'' '' '' '' '' '' ''", "0x5000abc", {"sda": Disk(wwn="0x5000abc", parts=[("1", LVM)])}, "sda"),
+    ("a part of the serial is no approval", "'' '' '' '' '' '' ''", "AB", {"sda": Disk(serial="AB-1", parts=[("1", LVM)])}, "holds"),
+    ("our own earlier system", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", parts=[OURS, ("2", LVM)], holders={"sda2": "dm-0"})},
+     'a system that Bootstead installed (ext4) on sda1'),
+    ("our own earlier system, approved", "'' '' '' '' '' '' ''", "A", {"sda": Disk(serial="A", parts=[OURS, ("2", LVM)], holders={"sda2": "dm-0"})}, "sda"),
+    ("the refusal says what to type", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", parts=[OURS])}, 'put erase = ["A"] into'),
+    ("a disk that cannot be named", "'' '' '' '' '' '' ''", "", {"sda": Disk(props={"ID_SERIAL": ""}, parts=[OURS])}, "no serial number that could be named"),
+    ("partitions of unknown content", "'' '' '' '' '' '' ''", "", {"sda": Disk(serial="A", props=GPT, parts=[("1", {}), ("2", {})])},
+     "holds a partition table (gpt) with 2 partitions"),
+    ("partitions of unknown content, approved", "'' '' '' '' '' '' ''", "A", {"sda": Disk(serial="A", props=GPT, parts=[("1", {})])}, "sda"),
+    ("partitions of a table that udev does not know", "'' '' '' '' '' '' ''", "", {"sda": Disk(parts=[("1", {})])}, "a partition table (unknown) with 1 partition;"),
+    ("a GPT without partitions", "'' '' '' '' '' '' ''", "", {"sda": Disk(props=GPT)}, "a partition table (gpt) with 0 partitions"),
+    ("half a GPT", "'' '' '' '' '' '' ''", "", {"sda": Disk(bytes=laid(OTHER))}, "damaged gpt"),
+    ("data without a name", "'' '' '' '' '' '' ''", "", {"sda": Disk(bytes=laid((40000, b"payroll")))}, "data of an unknown kind on sda"),
+    ("boot code alone is blank", "'' '' '' '' '' '' ''", "", {"sda": Disk(props={"ID_PART_TABLE_TYPE": "dos"}, bytes=BOOT_SECTOR)}, "sda"),
+    ("boot code and more", "'' '' '' '' '' '' ''", "", {"sda": Disk(bytes=BOOT_SECTOR + b"payroll")}, "data of an unknown kind"),
+    ("boot code with an entry that the kernel does not show", "'' '' '' '' '' '' ''", "",
+     {"sda": Disk(bytes=BOOT_SECTOR[:446] + b"\x80" + bytes(3) + b"\x8e" + BOOT_SECTOR[451:])}, "data of an unknown kind"),
+    ("a fast lane that was cut off early", "'' '' '' '' '' '' ''", "", {"sda": Disk(parts=[OURS], bytes=laid(UNFINISHED))}, "sda"),
+    ("a fast lane that was cut off late", "'' '' '' '' '' '' ''", "", {"sda": Disk(props=GPT, parts=[OURS], bytes=laid(HEADER, UNFINISHED))}, "sda"),
+    ("a table that somebody made since", "'' '' '' '' '' '' ''", "", {"sda": Disk(props=GPT, parts=[("1", LVM)], bytes=laid(OTHER, UNFINISHED))}, "LVM2_member on sda1"),
 ]
 
 
@@ -88,7 +126,8 @@ def data_disks(script, shell):
     for name, found, expected in (
             ("both blank", disks({}, {}), {"sda", "sdb", "sdc"}),
             ("images kept", disks(ours, {"ID_FS_TYPE": "ext4", "ID_FS_LABEL": "bs-scratch"}), {"sda", "sdc"}),
-            ("a foreign data disk", disks({"ID_FS_TYPE": "xfs", "ID_FS_LABEL": "payroll"}, {}), set())):
+            ("a foreign data disk", disks({"ID_FS_TYPE": "xfs", "ID_FS_LABEL": "payroll"}, {}), set()),
+            ("a data disk with partitions", disks({"ID_PART_TABLE_TYPE": "gpt"}, {}), set())):
         with tempfile.TemporaryDirectory() as folder:
             machine = Machine(folder, found)
             status, said = machine.run(script, shell)
@@ -181,7 +220,7 @@ def check(files):
         COUNT += len(GUARD) + 1
     for shell in ("dash", "busybox sh"):
         runs.append(data_disks(open(room).read(), shell))
-        COUNT += 3
+        COUNT += 4
     bad = [said for run in runs for said in run]
     for said in bad:
         print("not ok - " + said)

@@ -35,6 +35,7 @@ stop() {
 }
 SYS=/sys
 DEV=/dev
+# the label of the boot file system of what we install: a refusal says whose it is
 MARK=bootstead
 ERASE_FOREIGN='no'
 # serial numbers of disks whose content may be erased, one per line
@@ -136,12 +137,42 @@ partitions() {
   done
 }
 
-# what is on a disk: file systems, LVM, RAID, Ceph, anything that stands on it
-contents() {
+# part_of DEVICE OFFSET COUNT: bytes of a device
+part_of() {
+  dd if="$DEV/$1" bs=1 skip="$2" count="$3" 2>/dev/null
+}
+# how many of the bytes that come in are not zero
+not_zero() {
+  tr -d '\000' | wc -c
+}
+
+# gpt_header DISK SECTOR: whether a GPT header, or its copy, begins in that sector
+gpt_header() {
+  [ "$(dd if="$DEV/$1" bs=512 skip="$2" count=1 2>/dev/null | dd bs=8 count=1 2>/dev/null | tr -cd 'A-Z ')" = "EFI PART" ]
+}
+
+# what has a name on a disk: partition tables, file systems, LVM, RAID, Ceph, anything that stands on it
+recognised() {
+  last=$(cat "$SYS/block/$1/size")
+  table=$(prop "$1" ID_PART_TABLE_TYPE)
+  count=$(partitions "$1" | wc -l)
+  # with sectors of 4096 bytes the header is the eighth of 512
+  if [ -z "$table" ] && { gpt_header "$1" 1 || gpt_header "$1" 8 || gpt_header "$1" $((last - 1)) || gpt_header "$1" $((last - 8)); }; then
+    table='damaged gpt'
+  fi
+  # a dos table without partitions is a disk signature or boot code alone: some BIOSes write it into blank disks
+  if [ "$count" -gt 0 ] || { [ -n "$table" ] && [ "$table" != dos ]; }; then
+    many=s
+    [ "$count" -ne 1 ] || many=''
+    echo "a partition table (${table:-unknown}) with $((count)) partition$many"
+  fi
   for b in "$1" $(partitions "$1"); do
     kind=$(prop "$b" ID_FS_TYPE)
     if [ -z "$kind" ] && dd if="$DEV/$b" bs=22 count=1 2>/dev/null | grep -q '^bluestore block device'; then
       kind=ceph_bluestore
+    fi
+    if [ "$(prop "$b" ID_FS_LABEL)" = "$MARK" ] || [ "$(prop "$b" ID_PART_ENTRY_NAME)" = "$MARK" ]; then
+      kind="a system that Bootstead installed (${kind:-its name})"
     fi
     if [ -n "$kind" ]; then echo "$kind on $b"; fi
     for h in "$SYS/class/block/$b/holders"/*; do
@@ -150,28 +181,69 @@ contents() {
   done
 }
 
-# labelled DISK LABEL: prints the device on that disk whose file system or partition has this name
-labelled() {
-  for b in "$1" $(partitions "$1"); do
-    if [ "$(prop "$b" ID_FS_LABEL)" = "$2" ] || [ "$(prop "$b" ID_PART_ENTRY_NAME)" = "$2" ]; then echo "$b"; fi
-  done
+# what is on a disk, one thing per line; nothing where it is blank: no known signature, the first 64 KiB are zeros
+contents() {
+  known=$(recognised "$1")
+  if [ -n "$known" ]; then
+    echo "$known"
+    return 0
+  fi
+  if [ "$(dd if="$DEV/$1" bs=512 count=128 2>/dev/null | wc -c)" -ne 65536 ]; then
+    echo "what cannot be read, on $1"
+    return 0
+  fi
+  first=0
+  # a boot sector without partitions, as above
+  if [ "$(part_of "$1" 510 2 | tr -cd '\125\252' | tr '\252' x)" = Ux ] && [ "$(part_of "$1" 446 64 | not_zero)" -eq 0 ]; then
+    first=1
+  fi
+  if [ "$(dd if="$DEV/$1" bs=512 skip=$first count=$((128 - first)) 2>/dev/null | not_zero)" -ne 0 ]; then
+    echo "data of an unknown kind on $1"
+  fi
 }
 
-# guard WHAT DISK LABEL: stops if the disk holds what nobody gave up
+# unfinished DISK: whether all that it holds is an installation by the fast lane that did not get to its end. Its mark is
+# 512 KiB behind the start, with the identity of its table behind it; before there is a table, there are zeros.
+unfinished() {
+  [ "$(part_of "$1" 524288 20 | tr -cd 'A-Z ')" = "BOOTSTEAD UNFINISHED" ] || return 1
+  if gpt_header "$1" 1; then
+    [ "$(part_of "$1" 568 16 | sha256sum)" = "$(part_of "$1" 524309 16 | sha256sum)" ]
+  else
+    [ "$(dd if="$DEV/$1" bs=512 count=34 2>/dev/null | not_zero)" -eq 0 ]
+  fi
+}
+
+# labelled DISK LABEL: whether the file system on the whole disk has this name, as our data disks have
+labelled() {
+  [ -n "$2" ] && [ "$(prop "$1" ID_FS_LABEL)" = "$2" ]
+}
+
+# approved DISK: whether a person put its serial number or WWN into erase
+approved() {
+  [ -n "$APPROVED" ] || return 1
+  { serials "$1"; wwns "$1"; } | sed '/^[[:space:]]*$/d' | while read -r s; do
+    if printf '%s\n' "$APPROVED" | grep -Fqix -e "$s"; then echo yes; fi
+  done | grep -q yes
+}
+
+# guard WHAT DISK LABEL: stops if the disk holds what nobody gave up; LABEL is that of our data disk, or empty
 guard() {
-  held=$(contents "$2" | tr '\n' ',' | sed 's/,$//')
+  held=$(contents "$2" | sed '$!s/$/,/' | tr '\n' ' ' | sed 's/ $//')
   [ -n "$held" ] || return 0
-  [ -z "$(labelled "$2" "$3")" ] || return 0
+  if labelled "$2" "$3" || unfinished "$2" || approved "$2"; then return 0; fi
   [ "$ERASE_FOREIGN" != yes ] || return 0
-  for s in $(serials "$2"); do
-    if [ -n "$APPROVED" ] && printf '%s\n' "$APPROVED" | grep -Fqx -e "$s"; then return 0; fi
-  done
-  stop "checking the disk" "$1 is $(about "$2"), which holds $held; nothing was written. To erase it, add its serial number to erase"
+  named=$({ serials "$2"; wwns "$2"; } | sed '/^[[:space:]]*$/d' | head -n 1)
+  if [ -n "$named" ]; then
+    todo="if all of that may be erased, put erase = [\"$named\"] into the node's entry of the site file and arm it again"
+  else
+    todo="it has no serial number that could be named in erase; wipe it by hand, then arm the node again"
+  fi
+  stop "checking the disk" "$1 is $(about "$2"), which holds $held; nothing was written; $todo"
 }
 
 # data_disk NAME DISK LABEL KEEP: an ext4 file system on the whole disk, unless ours is there and kept
 data_disk() {
-  if [ "$4" = keep ] && [ -n "$(labelled "$2" "$3")" ]; then
+  if [ "$4" = keep ] && labelled "$2" "$3"; then
     report progress "data disk $1 kept" "$(about "$2")"
     return 0
   fi
@@ -229,7 +301,7 @@ if [ "$(($(cat "$SYS/block/$OS/size") / 2048))" -lt "$NEED_MIB" ]; then
   stop "choosing the disk" "$(about "$OS") is too small: this role needs $NEED_MIB MiB"
 fi
 # every guard before the first write
-guard "the system disk" "$OS" "$MARK"
+guard "the system disk" "$OS" ''
 report progress "disk chosen" "$(about "$OS")"
 erase_disk "$OS"
 # partman's recipe; the volumes land in the default volume group, partman-auto-lvm/new_vg_name.
