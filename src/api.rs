@@ -271,6 +271,8 @@ pub enum LookKind {
     Verify,
     /// Every file, service, setting and package of the plan against the node.
     Drift,
+    /// The same of what a new plan has still to do: what it would change.
+    DryRun,
     /// A part's recovery: what its members say of their data, then beginning and joining.
     Recover,
     /// What a backup of the cluster takes is brought here.

@@ -17,6 +17,14 @@ fn installed_nodes_do_their_steps_once_and_mend_what_was_changed() {
     let _agents: Vec<Process> = (1..=3).map(|n| place.agent(n)).collect();
     soon("all join", || place.events().matches("agent-joined").count() == 3);
 
+    // A dry run: what the plan would change, by the nodes' own answers, and nothing is changed.
+    let dry = place.well(&["plan", "--dry-run"]);
+    assert!(dry.contains("~ n2  alpha.folder") && dry.contains("~ n3  alpha.file"), "{dry}");
+    assert!(dry.contains("/srv/alpha/conf is not there"), "{dry}");
+    assert!(dry.contains("6 things would be changed") && dry.contains("nothing was changed"), "{dry}");
+    assert!(!place.root(2).join("srv").exists());
+    assert!(place.well(&["plan", "--dry-run", "--node", "n1"]).contains("2 things would be changed"));
+
     let shown = place.well(&["plan"]);
     // folder, file and whole on three nodes, first on one, rest on two
     assert!(shown.contains("12 steps on 3 nodes, 12 to do"), "{shown}");
@@ -66,6 +74,9 @@ fn installed_nodes_do_their_steps_once_and_mend_what_was_changed() {
     let diff = place.well(&["plan", "--diff"]);
     assert_eq!(diff.matches("~ n").count(), 3, "{diff}");
     assert!(diff.contains("+good night from n1") && diff.contains("@@secret:word@@"), "{diff}");
+    let dry = place.well(&["plan", "--dry-run"]);
+    assert!(dry.contains("-hello from n1") && dry.contains("+good night from n1"), "{dry}");
+    assert!(!dry.contains(&word), "{dry}");
     let changed = place.apply(&[]);
     assert!(changed.contains("3 changed something"), "{changed}");
 

@@ -10,6 +10,7 @@ mod build;
 mod diff;
 mod doctor;
 mod drill;
+mod dry_run;
 mod events;
 mod explain;
 mod image;

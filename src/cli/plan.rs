@@ -22,6 +22,12 @@ pub struct PlanArgs {
     /// With the files' content and the scripts
     #[arg(long)]
     full: bool,
+    /// Ask the nodes what it would change on them; nothing is changed
+    #[arg(long, conflicts_with_all = ["diff", "full"])]
+    dry_run: bool,
+    /// Of a dry run: how long agents may take, in seconds
+    #[arg(long, default_value_t = 60, requires = "dry_run")]
+    wait: u64,
 }
 
 /// The plan of now, and what it was made from.
@@ -51,6 +57,9 @@ pub fn run(g: &Globals, args: PlanArgs) -> Result<Exit, Problems> {
     if args.diff {
         return show_diff(g, &made);
     }
+    if args.dry_run {
+        return super::dry_run::run(g, &made, args.node.as_deref(), args.wait);
+    }
     let name = args.node.as_deref().and_then(|n| made.loaded.site.find(n)).map(|n| n.name.clone());
     if g.json {
         let text = serde_json::to_string_pretty(&made.plan).map_err(|e| Problem::fault(e.to_string()))?;
@@ -65,14 +74,7 @@ pub fn run(g: &Globals, args: PlanArgs) -> Result<Exit, Problems> {
 
 /// Whether a step is still to be done, for every step of the plan.
 pub fn open(made: &Made) -> Vec<bool> {
-    // As it will be when this plan is the one in use: what was seen to differ is to be mended then.
-    let mut work = made.ledger.work().clone();
-    if let Some(current) = &mut work.plan {
-        current.generation += 1;
-        current.again = false;
-    }
-    let all = gates(&made.plan, &work, &|_| Presence::Here { ahead: 0 });
-    all.status.iter().map(|s| !matches!(s, Status::Done { .. } | Status::Skipped)).collect()
+    crate::cluster::gates::open(&made.plan, made.ledger.work())
 }
 
 /// One line per step with its nodes, in the plan's order.

@@ -285,6 +285,18 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
     Gates { status }
 }
 
+/// Which steps of a plan that is not in use yet would be done if it were, in the plan's order.
+pub fn open(plan: &Plan, work: &Work) -> Vec<bool> {
+    // As it will be then: what was seen to differ is to be mended.
+    let mut work = work.clone();
+    if let Some(current) = &mut work.plan {
+        current.generation += 1;
+        current.again = false;
+    }
+    let all = gates(plan, &work, &|_| Presence::Here { ahead: 0 });
+    all.status.iter().map(|s| !matches!(s, Status::Done { .. } | Status::Skipped)).collect()
+}
+
 fn here(p: &Planned, presence: Presence) -> Status {
     let waiting = |why: String| Status::Waiting { why };
     match presence {

@@ -182,6 +182,10 @@ impl Work {
         }
     }
 
+    /// The number of the next plan that is put to work.
+    pub fn next_generation(&self) -> u32 {
+        self.plan.as_ref().map_or(1, |p| p.generation + 1)
+    }
     pub fn agent(&self, mac: Mac) -> Option<&Agent> {
         self.agents.get(&mac)
     }

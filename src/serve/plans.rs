@@ -173,6 +173,10 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
                 Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
             }
         }
+        LookKind::DryRun => match dry_run(shared, wish.node.as_deref()) {
+            Ok(wanted) => wanted,
+            Err(problems) => return sorry(StatusCode::CONFLICT, problems.to_string(), None),
+        },
         LookKind::Drift => {
             let Some(adopted) = shared.works.adopted() else {
                 return sorry(StatusCode::NOT_FOUND, "no plan was put to work yet".to_string(), None);
@@ -188,7 +192,7 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
         }
     };
     // What is compared is the plan's own step; the others hold secrets as they are now.
-    if kind != LookKind::Drift {
+    if !matches!(kind, LookKind::Drift | LookKind::DryRun) {
         let versions = match crate::secrets::versions(&shared.state) {
             Ok(versions) => versions,
             Err(e) => return problem(&e),
@@ -203,6 +207,22 @@ async fn look(shared: &Arc<Shared>, wish: LookWish) -> Reply {
     let things = wanted.len();
     let number = shared.works.look(kind, wanted, wish.beside);
     Reply::json(StatusCode::OK, &Asking { number, things })
+}
+
+/// What the plan of now has still to do, to be compared with the nodes.
+fn dry_run(shared: &Arc<Shared>, node: Option<&str>) -> Result<Vec<(Seen, Looking)>, Problems> {
+    let world = shared.hub.world();
+    let versions = crate::secrets::versions(&shared.state)?;
+    let ledger = shared.hub.ledger();
+    let plan = crate::cluster::plan(&world.site, &world.catalog, ledger.work(), &versions)?;
+    let open = crate::cluster::gates::open(&plan, ledger.work());
+    drop(ledger);
+    let meant = plan
+        .steps
+        .into_iter()
+        .zip(open)
+        .filter(|(p, open)| *open && p.step.can_compare() && node.is_none_or(|n| n == p.node));
+    Ok(meant.map(|(p, _)| pair(p.node, p.mac, p.id, p.step.sentence(), p.step, 60, true)).collect())
 }
 
 /// What is overwritten is a person's decision: it is on the node's timeline. Never beside a plan at work.

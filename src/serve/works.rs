@@ -197,7 +197,7 @@ impl Works {
             let ledger = shared.hub.ledger();
             let work = ledger.work();
             let plan = crate::cluster::plan(&world.site, &world.catalog, work, &versions)?;
-            (plan, work.plan.as_ref().map_or(1, |p| p.generation + 1))
+            (plan, work.next_generation())
         };
         shelved(shared, &plan)?;
         let digest = plan.digest();
@@ -347,7 +347,8 @@ impl Works {
         let busy = running.iter().filter(|r| r.starts_with("look ")).count();
         let mut looks = self.looks.lock().unwrap_or_else(|e| e.into_inner());
         looks.lost(mac, node, running);
-        let abreast = if looks.kind == Some(LookKind::Drift) { 32 } else { 2_usize };
+        let comparing = matches!(looks.kind, Some(LookKind::Drift | LookKind::DryRun));
+        let abreast = if comparing { 32 } else { 2_usize };
         let open = looks.open.iter().filter(|l| l.mac == mac && !running.contains(&look_key(l)));
         let given: Vec<Looking> = open.take(abreast.saturating_sub(busy)).cloned().collect();
         for l in &given {
