@@ -3,7 +3,7 @@
 use super::load::{Loaded, load};
 use super::station::Station;
 use super::{Globals, say, terminal};
-use crate::cluster::{Change, Need, Plan, Planned, Presence, Status, diff, gates};
+use crate::cluster::{Change, Need, Plan, Planned, diff};
 use crate::lifecycle::Ledger;
 use crate::problem::{Exit, Problem, Problems};
 use crate::serve::works::read_plan;

@@ -210,12 +210,13 @@ fn ranges(c: &mut Check, role: &Text, table: &RoleTable) -> BTreeMap<String, IpR
                 .because("an address of the pool may be given to another machine")
                 .so("move the pool or the range");
         }
-        if let Some(server) = c.file.server.as_ref().and_then(|s| s.address.as_ref())
-            && server.parse().is_ok_and(|a| range.contains(a))
-        {
-            c.report
-                .error(text, format!("{what} contains {}, Bootstead's own address", **server))
-                .so("let the range begin or end beside it");
+        let own = c.file.server.iter().flat_map(|s| s.address.iter().chain(&s.also));
+        let inside: Vec<String> = own
+            .filter(|s| s.parse().is_ok_and(|a| range.contains(a)))
+            .map(|s| format!("{what} contains {}, Bootstead's own address", **s))
+            .collect();
+        for said in inside {
+            c.report.error(text, said).so("let the range begin or end beside it");
         }
         out.insert(network.to_string(), range);
     }
