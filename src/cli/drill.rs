@@ -53,7 +53,7 @@ pub fn run(g: &Globals, args: &DrillArgs) -> Result<Exit, Problems> {
     let board = station.board()?;
     sure(args, &wanted, &board.site)?;
     say("looking at the cluster first: what is broken already proves nothing\n")?;
-    let before = checks(&station, 90, false)?;
+    let before = checks(&station, ANSWERS, false)?;
     if let Some(bad) = before.iter().find(|c| c.failed.is_some()) {
         let why = bad.failed.clone().unwrap_or_default();
         return Err(Problem::environment(format!("{} on {}: {why}", bad.title, bad.node))
@@ -197,6 +197,10 @@ fn write(g: &Globals, args: &DrillArgs, report: &Report) -> Result<PathBuf, Prob
     disk::write(&html, page(report).as_bytes(), 0o600)?;
     Ok(html)
 }
+
+/// How long all checks of the site may take, in seconds: one node has the most of them, two side by side, and a loaded one
+/// takes a minute. A round that is asked anew too early never ends.
+const ANSWERS: u64 = 90;
 
 /// Every check of the site; a node that does not answer for so many seconds has failed its own. `hasty`: the first that
 /// fails ends it, and those that did not answer yet stay unknown.
@@ -365,7 +369,7 @@ impl Drilling<'_> {
     fn whole(&self, trial: &mut Trial) -> Result<Vec<Checked>, Problem> {
         loop {
             let late = now().since(trial.broken) > trial.back_limit;
-            let checks = checks(self.station, 30, !late)?;
+            let checks = checks(self.station, ANSWERS, !late)?;
             let bad: Vec<&Checked> = checks.iter().filter(|c| c.failed.is_some()).collect();
             let since = now().since(trial.broken);
             let Some(one) = bad.first() else {
