@@ -183,7 +183,7 @@ pub struct Lookup {
     side: Side,
     /// What was told about whom, so that size probes and repeats do not fill the timeline.
     told: Mutex<HashMap<(Mac, String), Timestamp>>,
-    /// When a client last got a whole file.
+    /// When the last transfer of a client began that brought it a whole file.
     whole: Mutex<HashMap<std::net::IpAddr, Instant>>,
 }
 
@@ -220,7 +220,7 @@ impl Lookup {
         // UEFI aborts a transfer after it asked for the size, and gets the file by the next one: the engine, which does
         // not read a client's ERROR, goes on with the first for seconds (seen with OVMF).
         let whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
-        if whole.get(&self.side.real(t.client).ip()).is_some_and(|at| at.elapsed() < t.took) {
+        if whole.get(&self.side.real(t.client).ip()).is_some_and(|began| began.elapsed() < t.took) {
             return None;
         }
         drop(whole);
@@ -254,10 +254,11 @@ impl Files for Lookup {
         self.shared.health.bytes_sent.fetch_add(t.sent, Ordering::Relaxed);
         let took = span((t.took.as_millis() as u64).max(1));
         if t.sent == t.size {
-            let mut whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
-            whole.retain(|_, at| at.elapsed() < Duration::from_secs(60));
-            whole.insert(self.side.real(t.client).ip(), Instant::now());
-            drop(whole);
+            if let Some(began) = Instant::now().checked_sub(t.took) {
+                let mut whole = self.whole.lock().unwrap_or_else(|e| e.into_inner());
+                whole.retain(|_, began| began.elapsed() < Duration::from_secs(120));
+                whole.insert(self.side.real(t.client).ip(), began);
+            }
             self.tell(t.client, format!("TFTP: {}", t.name), format!("{} in {took}", size(t.size)));
         } else if let Some(block) = self.smaller(&t) {
             let answered = format!(

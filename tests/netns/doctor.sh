@@ -61,7 +61,7 @@ grep -o 'nft insert rule.*' <<<"$found" >"$dir/open.sh"
 ip netns exec "$here" sh -e "$dir/open.sh" || { echo "not ok - the printed command runs"; failed=1; }
 expect "the printed command opens it" "has rules for our ports" "$(doctor --quiet)"
 # With a cluster the nodes' agents come, too.
-printf '\n[cluster]\n' >>"$dir/site/site.toml"
+printf '\n[cluster]\n[vip.api]\nnetwork = "provisioning"\naddress = "10.77.0.5"\n' >>"$dir/site/site.toml"
 found=$(doctor --quiet)
 expect "a cluster needs the agents' port open" "no rule lets our ports in" "$found"
 grep -o 'nft insert rule.*' <<<"$found" >"$dir/open.sh"

@@ -5,7 +5,7 @@ use crate::base::time::size;
 use crate::boot::decide::ready;
 use crate::cli::Globals;
 use crate::cli::load::Loaded;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, Severity};
 use crate::shelf::Shelf;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,8 @@ pub fn site(loaded: &Result<Loaded, Problems>) -> Finding {
             Finding::ok("site", format!("{}: {nodes} nodes, {roles} roles", l.site.name))
         }
         Err(problems) => {
-            let first = problems.0.first().map(|p| p.what.clone()).unwrap_or_default();
+            let error = problems.0.iter().find(|p| p.severity == Severity::Error);
+            let first = error.map(|p| p.what.clone()).unwrap_or_default();
             let what = format!("the site cannot be used: {first} ({})", problems.summary());
             Finding::error("site", what, "bootstead check   # shows all of it, with places")
         }
