@@ -56,13 +56,17 @@ def value_of(kind, name):
     if kind == "uuid":
         h = seed.hexdigest()
         return "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:32]))
-    return seed.hexdigest()[:32]
+    if kind == "password":
+        return seed.hexdigest()[:32]
+    sys.exit("cluster: %s is of kind %s, which is not known here" % (name, kind))
 
 
 def secrets():
     kinds = {}
     for path in ROOT.glob("profiles/parts/*/part.toml"):
-        kinds |= tomllib.loads(path.read_text()).get("secrets", {})
+        for name, kind in tomllib.loads(path.read_text()).get("secrets", {}).items():
+            # a table has the secret's kind beside its way of rotation
+            kinds[name] = kind["kind"] if isinstance(kind, dict) else kind
     return kinds
 
 
