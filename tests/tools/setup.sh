@@ -6,7 +6,7 @@ set -euo pipefail
 packages() {
   case $1 in
     build) echo gcc libc6-dev make curl ca-certificates git ;;
-    lab) echo qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 iputils-arping mmdebstrap e2fsprogs mtools dosfstools \
+    lab) echo qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu iproute2 iputils-arping mmdebstrap e2fsprogs fdisk mtools dosfstools \
       grub-pc-bin grub-efi-amd64-bin grub-common zstd xz-utils cpio gpgv kmod util-linux debian-archive-keyring tcpdump procps \
       python3-minimal ;;
     cluster) echo systemd-container mmdebstrap apt-utils debian-archive-keyring iproute2 iputils-ping util-linux procps \
