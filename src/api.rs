@@ -122,6 +122,9 @@ pub struct Intent {
     /// Why; `hold` shows it on the machine's console.
     #[serde(default)]
     pub why: String,
+    /// Only of `arm`: serial numbers of disks whose content may be erased in this one installation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub erase: Vec<String>,
 }
 
 /// Path of the script that puts the agent on an installed node.

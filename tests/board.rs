@@ -22,7 +22,13 @@ fn take(ledger: &mut Ledger, secs: u64, mac: Mac, what: What) {
 
 fn arm(ledger: &mut Ledger, secs: u64, m: Mac) {
     let arming = ledger.next_arming(m);
-    let what = What::Armed { arming, by: "ann".into(), image: "debian12".into(), role: "compute".into() };
+    let what = What::Armed {
+        arming,
+        by: "ann".into(),
+        image: "debian12".into(),
+        role: "compute".into(),
+        erase: vec![],
+    };
     take(ledger, secs, m, what);
 }
 
@@ -235,7 +241,7 @@ fn a_timeline_has_deltas_and_folds_what_repeats() {
         answered: "offer 10.77.3.232, loader snponly.efi".into(),
     };
     let story = [
-        (0, What::Armed { arming: 1, by: "ann".into(), image: "debian12".into(), role: "compute".into() }),
+        (0, What::Armed { arming: 1, by: "ann".into(), image: "debian12".into(), role: "compute".into(), erase: vec![] }),
         (60, asked("discover from x64 UEFI")),
         (64, asked("discover from x64 UEFI")),
         (72, asked("discover from x64 UEFI")),

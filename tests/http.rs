@@ -34,7 +34,7 @@ fn an_installation_from_the_first_script_to_the_second_proof() {
     assert_eq!(head.header("content-length"), first.header("content-length"));
     assert_eq!(lab.state(A), "installing");
     assert_eq!(lab.get(&ks).body, first.body, "a retry gets identical bytes");
-    assert_eq!(lab.get(&format!("/a/{}/{t}/extra.cfg", A.hyphens())).text(), "# extra\n");
+    assert_eq!(lab.get(&format!("/a/{}/{t}/extra.cfg", A.hyphens())).text(), "# extra, erase []\n");
     assert_eq!(lab.get(&format!("/a/{}/{t}/updates.img", A.hyphens())).status, 404);
 
     // It reboots in the middle of it all: never a second installation.
@@ -211,6 +211,32 @@ fn the_fast_lane_is_granted_once() {
     assert_eq!(report("event=failed&detail=disk+full").status, 200);
     assert_eq!(lab.state(FAST), "failed");
     assert_eq!(report("event=nonsense").status, 400);
+}
+
+#[test]
+fn a_disk_is_approved_for_one_installation() {
+    let lab = Lab::new();
+    let erase = r#"{"by":"ann","erase":["S1"]}"#;
+    assert_eq!(lab.operate("POST", "/v1/nodes/quick-1/arm", erase).status, 200);
+    let orders = |arming: u32| {
+        let bearer = format!("Bearer {}", token(FAST, arming));
+        lab.ask("GET", &format!("/v1/nodes/{}/orders", FAST.hyphens()), &[("Authorization", &bearer)], "")
+            .json()
+    };
+    assert_eq!(orders(1)["erase"], serde_json::json!(["S1"]));
+    let report = |query: &str| {
+        lab.get(&format!("/v1/nodes/{}/report?token={}&{query}", FAST.hyphens(), token(FAST, 1))).status
+    };
+    assert_eq!(report("event=failed&detail=another+disk"), 200);
+    lab.arm("quick-1");
+    assert_eq!(orders(2)["erase"], serde_json::json!([]), "an approval ends with its arming");
+
+    let answers = |arming: u32| lab.get(&format!("/a/{}/{}/extra.cfg", A.hyphens(), token(A, arming))).text();
+    assert_eq!(lab.operate("POST", "/v1/nodes/base-1/arm", erase).status, 200);
+    assert_eq!(answers(1), "# extra, erase [\"S1\"]\n");
+    assert_eq!(lab.operate("POST", "/v1/nodes/base-1/forget", "{}").status, 200);
+    lab.arm("base-1");
+    assert_eq!(answers(2), "# extra, erase []\n");
 }
 
 #[test]

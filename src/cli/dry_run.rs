@@ -7,7 +7,6 @@ use super::{Globals, say, terminal};
 use crate::api::{LookKind, LookWish, Seen};
 use crate::problem::{Exit, Problem, Problems};
 use crate::ui::text::{Paint, Style};
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Asks every agent to compare what is still to do with its node, and prints the differences.
@@ -31,13 +30,10 @@ pub fn run(g: &Globals, made: &Made, node: Option<&str>, wait: u64) -> Result<Ex
         return say(&(text + "\n"));
     }
     // Scripts and waits: what they would change is known when they have run.
-    let mut untold: BTreeMap<&str, usize> = BTreeMap::new();
-    for (p, open) in made.plan.steps.iter().zip(open(made)) {
-        if open && !p.step.can_compare() && node.is_none_or(|n| n == p.node) {
-            *untold.entry(&p.node).or_default() += 1;
-        }
-    }
-    say(&text(&seen, untold.values().sum(), &terminal::style()))
+    let steps = made.plan.steps.iter().zip(open(made));
+    let untold =
+        steps.filter(|(p, open)| *open && !p.step.can_compare() && node.is_none_or(|n| n == p.node)).count();
+    say(&text(&seen, untold, &terminal::style()))
 }
 
 fn text(seen: &[Seen], untold: usize, style: &Style) -> String {

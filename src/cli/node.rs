@@ -1,7 +1,7 @@
 //! `bootstead node`: what a person decides about nodes.
 
 use super::load::{Loaded, load};
-use super::station::{Station, Verb};
+use super::station::{Station, Verb, Wish};
 use super::status::unknown;
 use super::{Globals, assign, say, terminal};
 use crate::boot::Known;
@@ -29,6 +29,9 @@ enum Command {
         /// Do not ask; for several nodes say how many (--yes N)
         #[arg(long, value_name = "N", num_args = 0..=1)]
         yes: Option<Option<usize>>,
+        /// Approve, for this installation alone, the disk that each node's last refusal named
+        #[arg(long)]
+        erase: bool,
     },
     /// Stop a node: it gets nothing until it is released
     Hold {
@@ -72,7 +75,7 @@ struct Which {
 
 pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
     match args.command {
-        Command::Arm { which, yes } => arm(g, &which, yes),
+        Command::Arm { which, yes, erase } => arm(g, &which, yes, erase),
         Command::Hold { which, why } => match why.as_deref().map(str::trim) {
             None | Some("") => Err(hold_needs_why(&which).into()),
             Some(why) => each(g, &which, Verb::Hold, why),
@@ -133,7 +136,7 @@ fn choose<'a>(loaded: &'a Loaded, which: &Which) -> Result<Vec<&'a Node>, Proble
     Ok(chosen)
 }
 
-fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>) -> Result<Exit, Problems> {
+fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> Result<Exit, Problems> {
     let loaded = load(g)?;
     let nodes = choose(&loaded, which)?;
     let station = Station::find(g)?;
@@ -149,14 +152,23 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>) -> Result<Exit, P
         let text = serde_json::to_string_pretty(&armings).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;
     } else {
-        say(&describe(&armings, &terminal::style()))?;
+        say(&describe(&armings, erase, &terminal::style()))?;
     }
     let cannot = refusals(&armings);
     if cannot.errors() > 0 {
         return Err(cannot);
     }
+    if erase && armings.iter().all(|a| a.refused.is_empty()) {
+        return Err(Problem::input(
+            "there is no disk to approve: the last installation of none of them ended at the disk guard",
+        )
+        .help("arm without --erase; if the guard finds something on a disk, it says which and what")
+        .into());
+    }
     agree(nodes.len(), yes)?;
-    apply(g, &station, &loaded, &nodes, Verb::Arm, "")
+    let approved = armings.iter().map(|a| if erase { a.refused.as_slice() } else { &[] });
+    let wishes = approved.map(|erase| Wish { verb: Verb::Arm, why: "", erase });
+    apply(g, &station, &loaded, nodes.iter().copied().zip(wishes))
 }
 
 fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<Arming> {
@@ -184,7 +196,7 @@ fn refusals(armings: &[Arming]) -> Problems {
 }
 
 /// What will be installed, and what is erased for it. Nodes for which all is the same share their lines.
-fn describe(armings: &[Arming], style: &Style) -> String {
+fn describe(armings: &[Arming], erase: bool, style: &Style) -> String {
     let mut groups: BTreeMap<String, Vec<&Arming>> = BTreeMap::new();
     for a in armings {
         let lane = match a.lane {
@@ -210,7 +222,19 @@ fn describe(armings: &[Arming], style: &Style) -> String {
         let name_width = nodes.iter().map(|a| width(&a.node)).max().unwrap_or(0);
         for a in nodes {
             let _ = writeln!(out, "    {}  {}", style.pad(&a.node, name_width), style.clean(&a.now));
+            if erase && !a.refused.is_empty() {
+                let disks = format!("erases disk {} whatever is on it", a.refused.join(" and disk "));
+                let _ = writeln!(
+                    out,
+                    "    {:name_width$}  {}",
+                    "",
+                    style.paint(Paint::Bad, &style.clean(&disks))
+                );
+            }
         }
+    }
+    if !erase && armings.iter().any(|a| !a.refused.is_empty()) {
+        out.push_str("--erase approves, for this installation alone, the disks that were refused\n");
     }
     out
 }
@@ -246,22 +270,23 @@ fn agree(count: usize, yes: Option<Option<usize>>) -> Result<(), Problem> {
 fn each(g: &Globals, which: &Which, verb: Verb, why: &str) -> Result<Exit, Problems> {
     let loaded = load(g)?;
     let nodes = choose(&loaded, which)?;
-    apply(g, &Station::find(g)?, &loaded, &nodes, verb, why)
+    let wish = Wish { verb, why, erase: &[] };
+    apply(g, &Station::find(g)?, &loaded, nodes.iter().map(|n| (*n, wish)))
 }
 
 /// Does it node by node; what is refused for one does not stop the others.
-fn apply(
+fn apply<'a>(
     g: &Globals,
     station: &Station<'_>,
     loaded: &Loaded,
-    nodes: &[&Node],
-    verb: Verb,
-    why: &str,
+    wishes: impl Iterator<Item = (&'a Node, Wish<'a>)>,
 ) -> Result<Exit, Problems> {
     let mut problems = Problems::default();
     let mut done = Vec::new();
-    for node in nodes {
-        match station.decide(&loaded.site, node, verb, why) {
+    let mut arms = false;
+    for (node, wish) in wishes {
+        arms |= wish.verb == Verb::Arm;
+        match station.decide(&loaded.site, node, wish) {
             Ok(d) => done.push((node.name.as_str(), d)),
             Err(p) => problems.push(p),
         }
@@ -271,10 +296,10 @@ fn apply(
             let arming = d.arming.map(|a| format!(" (arming {a})")).unwrap_or_default();
             say(&format!("{name} is {}{arming}\n", d.state))?;
         }
-        if verb == Verb::Arm && !station.is_live() && !done.is_empty() {
+        if arms && !station.is_live() && !done.is_empty() {
             say("no server runs yet: start it with `bootstead serve`\n")?;
         }
-    } else if verb != Verb::Arm {
+    } else if !arms {
         let all: BTreeMap<_, _> = done.into_iter().collect();
         let text = serde_json::to_string_pretty(&all).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;

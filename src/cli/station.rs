@@ -46,6 +46,16 @@ impl Verb {
     }
 }
 
+/// A decision with what belongs to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub verb: Verb,
+    /// The reason of a hold.
+    pub why: &'a str,
+    /// Of an arming: serial numbers of disks whose content may be erased, beside those of the site file.
+    pub erase: &'a [String],
+}
+
 /// Where a node is after a person decided something about it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Decided {
@@ -157,11 +167,12 @@ impl<'a> Station<'a> {
     }
 
     /// Does what a person decided; the answer says where the node is now.
-    pub fn decide(&self, site: &Site, node: &Node, verb: Verb, why: &str) -> Result<Decided, Problem> {
+    pub fn decide(&self, site: &Site, node: &Node, wish: Wish<'_>) -> Result<Decided, Problem> {
         if !self.is_live() {
-            return self.write(site, node, verb, why);
+            return self.write(site, node, wish);
         }
-        let intent = Intent { by: by(), why: why.to_string() };
+        let Wish { verb, why, erase } = wish;
+        let intent = Intent { by: by(), why: why.to_string(), erase: erase.to_vec() };
         let body = serde_json::to_vec(&intent).map_err(|e| Problem::fault(e.to_string()))?;
         let path = api::verb_path(&node.name, verb.name());
         let (status, body) = self.call(Method::POST, &path, body, Duration::ZERO)?;
@@ -198,7 +209,8 @@ impl<'a> Station<'a> {
     }
 
     /// The same on the journal: under its lock, so never beside a server.
-    fn write(&self, site: &Site, node: &Node, verb: Verb, why: &str) -> Result<Decided, Problem> {
+    fn write(&self, site: &Site, node: &Node, wish: Wish<'_>) -> Result<Decided, Problem> {
+        let Wish { verb, why, erase } = wish;
         let mut store = Sqlite::open(&self.globals.state_dir())?;
         let mut ledger = self.ledger()?;
         let mac = node.mac();
@@ -209,6 +221,7 @@ impl<'a> Station<'a> {
                 by: by(),
                 image: role.image.clone(),
                 role: role.name.clone(),
+                erase: erase.to_vec(),
             },
             Verb::Hold => What::Held { why: why.to_string(), by: by() },
             Verb::Release => What::Released { by: by() },

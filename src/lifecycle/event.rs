@@ -123,6 +123,9 @@ pub enum What {
         by: String,
         image: String,
         role: String,
+        /// Serial numbers of disks that may be erased in this one installation, beside those of the site file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        erase: Vec<String>,
     },
     Held {
         why: String,
@@ -243,8 +246,12 @@ impl What {
             What::RivalHeard { interface, server, offer } => {
                 format!("another DHCP server, {server}, answers on {interface}: {offer}")
             }
-            What::Armed { arming, by, image, role } => {
-                format!("armed by {by} for one installation of {image} as {role} (arming {arming})")
+            What::Armed { arming, by, image, role, erase } => {
+                let approved = match erase.as_slice() {
+                    [] => String::new(),
+                    disks => format!("; whatever is on disk {} may be erased", disks.join(" and ")),
+                };
+                format!("armed by {by} for one installation of {image} as {role} (arming {arming}){approved}")
             }
             What::Held { why, by } => format!("held by {by}: {why}"),
             What::Released { by } => format!("released by {by}"),

@@ -28,6 +28,9 @@ pub struct Record {
     pub last: Option<(Wire, String)>,
     /// The last refusal, for people.
     pub refused: Option<String>,
+    /// Serial numbers of disks that the last arming approved for erasing, beside those of the site file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<String>,
     /// The fast lane's hardware report, as JSON text.
     pub hardware: Option<String>,
 }
@@ -46,6 +49,7 @@ impl Record {
             progress: None,
             last: None,
             refused: None,
+            approved: Vec::new(),
             hardware: None,
         }
     }
@@ -106,8 +110,9 @@ impl Ledger {
         let r = self.records.entry(*mac).or_insert_with(|| Record::new(*at));
         r.state = next;
         match what {
-            What::Armed { arming, .. } => {
+            What::Armed { arming, erase, .. } => {
                 r.armings = *arming;
+                r.approved = erase.clone();
                 r.boots = 0;
                 r.progress = None;
                 r.refused = None;

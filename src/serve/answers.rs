@@ -113,7 +113,7 @@ fn cross_check(node: &Node, headers: &HeaderMap) -> Result<(), String> {
 }
 
 async fn render(shared: &Arc<Shared>, node: &Node, arming: u32) -> Result<Vec<Answer>, Problem> {
-    let (shared, node) = (shared.clone(), node.clone());
+    let (shared, node) = (shared.clone(), shared.approved(node));
     let rendered = tokio::task::spawn_blocking(move || {
         let world = shared.hub.world();
         let token = shared.key.token(node.mac(), arming);

@@ -23,6 +23,9 @@ struct Wish {
     by: String,
     #[serde(default)]
     why: String,
+    /// Only of arm: serial numbers of disks whose content may be erased in this one installation.
+    #[serde(default)]
+    erase: Vec<String>,
 }
 
 /// What the operator is told when it cannot be done.
@@ -164,7 +167,8 @@ async fn change(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
             };
             let role = world.site.role(node);
             let arming = shared.hub.ledger().next_arming(mac);
-            What::Armed { arming, by, image: role.image.clone(), role: role.name.clone() }
+            let erase = wish.erase.iter().map(|s| clean(s, 200)).filter(|s| !s.is_empty()).collect();
+            What::Armed { arming, by, image: role.image.clone(), role: role.name.clone(), erase }
         }
         Target::Hold if why.is_empty() => {
             let help = Some("say why it is held: whoever stands before it will read it".to_string());

@@ -147,8 +147,8 @@ impl Hub {
     /// Arms `mac` for one installation. The number is taken under the lock, so it is never used twice.
     pub fn arm(&self, at: Timestamp, mac: Mac, by: &str, image: &str, role: &str) -> Result<u32, NotTaken> {
         let arming = self.ledger().next_arming(mac);
-        let what =
-            What::Armed { arming, by: by.to_string(), image: image.to_string(), role: role.to_string() };
+        let (by, image, role) = (by.to_string(), image.to_string(), role.to_string());
+        let what = What::Armed { arming, by, image, role, erase: Vec::new() };
         self.record_one(Event::new(at, mac, what))?;
         Ok(arming)
     }

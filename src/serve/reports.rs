@@ -68,6 +68,7 @@ pub async fn orders(shared: &Arc<Shared>, asked: &Asked) -> Reply {
         return Reply::text(StatusCode::CONFLICT, format!("{why}\n"));
     }
     let (sharing, name) = (shared.clone(), node.name.clone());
+    let node = shared.approved(&node);
     let rendered = tokio::task::spawn_blocking(move || {
         let token = sharing.key.token(node.mac(), arming);
         sharing.renders.orders(&sharing.hub.world(), &node, arming, &token)

@@ -127,6 +127,15 @@ impl Shared {
         Some(identity(&self.hub.world().site, mac))
     }
 
+    /// The node with what its arming approved for erasing beside what the site file does.
+    pub fn approved(&self, node: &Node) -> Node {
+        let mut node = node.clone();
+        if let Some(record) = self.hub.ledger().record(node.mac()) {
+            node.erase.extend(record.approved.iter().cloned());
+        }
+        node
+    }
+
     /// Shows a refusal on the node's timeline, the same one at most once a minute.
     pub fn refuse(&self, mac: Mac, what_asked: &str, why: &str) {
         let now = self.clock.now();

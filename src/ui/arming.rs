@@ -15,6 +15,8 @@ pub struct Arming {
     pub lane: Lane,
     /// The rule that decides which disk is erased, in words.
     pub erases: String,
+    /// Serial numbers of disks whose content the disk guard refused to erase: approved by this arming if it says so.
+    pub refused: Vec<String>,
     /// The same for each data disk that is formatted.
     pub formats: Vec<String>,
     /// Where the node is now, in words.
@@ -27,6 +29,7 @@ pub struct Arming {
 pub fn arming(known: Known<'_>, node: &Node) -> Arming {
     let role = known.site.role(node);
     let state = known.ledger.state(node.mac());
+    let record = known.ledger.record(node.mac());
     let lacks = match known.images.get(&role.image) {
         None => Some(format!("there is no image named {}", role.image)),
         Some(image) => ready(known.stock, image, role.lane).err(),
@@ -37,10 +40,27 @@ pub fn arming(known: Known<'_>, node: &Node) -> Arming {
         image: role.image.clone(),
         lane: role.lane,
         erases: known.site.disk_rule(node).map_or_else(|| "no disk: it has no rule".to_string(), rule),
+        refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
         cannot: not_from(state, &node.name).or(lacks),
     }
+}
+
+/// What begins the serial number in a refusal of the disk guard, of either lane: `system::guard`, `disk.sh.j2`.
+const NAMED: &str = "put erase = [\"";
+
+/// The disk that the disk guard refused to erase, and those that were approved for the arming that it ended: they are
+/// as they were.
+fn refused(state: &State, approved: &[String]) -> Vec<String> {
+    let State::Failed { why, .. } = state else { return Vec::new() };
+    let named = why.split_once(NAMED).and_then(|(_, rest)| rest.split_once("\"]"));
+    let Some((serial, _)) = named else { return Vec::new() };
+    let mut all = approved.to_vec();
+    if !all.iter().any(|s| s == serial) {
+        all.push(serial.to_string());
+    }
+    all
 }
 
 fn data(d: &DataDisk) -> String {
@@ -98,6 +118,21 @@ pub fn rule(rule: &DiskRule) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Timestamp;
+
+    #[test]
+    fn a_refusal_names_its_disk() {
+        let failed = |why: &str| State::Failed { since: Timestamp(0), arming: 1, why: why.to_string() };
+        let why = "checking the disk: the system disk is sda (20 GiB, serial S1), which holds a partition table (gpt) \
+                   with 2 partitions; nothing was written; if all of that may be erased, put erase = [\"S1\"] into the \
+                   node's entry of the site file and arm it again";
+        assert_eq!(refused(&failed(why), &[]), ["S1"]);
+        assert_eq!(refused(&failed(why), &["D2".into()]), ["D2", "S1"]);
+        assert_eq!(refused(&failed(why), &["S1".into()]), ["S1"]);
+        // what was written to afterwards is not what was approved
+        assert_eq!(refused(&failed("pkgsel failed"), &["S1".into()]), Vec::<String>::new());
+        assert_eq!(refused(&State::Expected, &["S1".into()]), Vec::<String>::new());
+    }
 
     #[test]
     fn a_disk_rule_reads_as_a_sentence() {

@@ -221,7 +221,7 @@ impl Renders for Fixed {
             |file: &str, content: String| Answer { file: file.into(), suffix: ".ks".into(), content };
         Ok(vec![
             answer("ks.cfg", format!("# {} arming {arming} rendering {n}\n", node.name)),
-            answer("extra.cfg", "# extra\n".to_string()),
+            answer("extra.cfg", format!("# extra, erase {:?}\n", node.erase)),
         ])
     }
     fn orders(
@@ -236,7 +236,7 @@ impl Renders for Fixed {
             role: node.role.clone(),
             arming,
             disk: DiskRule::default(),
-            erase: Vec::new(),
+            erase: node.erase.clone(),
             root: format!("{}/images/tiny/root.json", world.site.url()),
             root_sha256: Sha256::of(b"root.json"),
             files: Vec::new(),

@@ -43,8 +43,9 @@ pub fn check(
     for role in &used {
         let at = role_at(c, role);
         for part in role.parts.iter().filter_map(|p| catalog.parts.get(p)) {
-            fits(c, role, part, &used, vips, at.clone());
+            fits(c, role, part, &used, at.clone());
         }
+        addresses(c, role, vips, at.clone());
         if let Some(network) = &network
             && !role.parts.is_empty()
             && let Some(node) =
@@ -72,7 +73,7 @@ pub fn check(
     Some(Cluster { network: network? })
 }
 
-fn fits(c: &mut Check, role: &Role, part: &Part, used: &[&Role], vips: &BTreeMap<String, Vip>, at: Where) {
+fn fits(c: &mut Check, role: &Role, part: &Part, used: &[&Role], at: Where) {
     for need in part.needs.iter().filter(|n| !role.parts.contains(n)) {
         c.report
             .error(
@@ -89,13 +90,28 @@ fn fits(c: &mut Check, role: &Role, part: &Part, used: &[&Role], vips: &BTreeMap
             )
             .so(format!("give a role with nodes the part {need:?}"));
     }
-    for need in part.vips.iter().filter(|n| !vips.contains_key(*n)) {
+}
+
+/// A virtual address that is missing is one mistake, however many parts want it.
+fn addresses(c: &mut Check, role: &Role, vips: &BTreeMap<String, Vip>, at: Where) {
+    let mut lacking: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
+    for part in role.parts.iter().filter_map(|p| c.catalog.parts.get(p)) {
+        for need in part.vips.iter().filter(|n| !vips.contains_key(*n)) {
+            lacking.entry(need).or_default().push(part);
+        }
+    }
+    for (need, parts) in lacking {
+        let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
+        let (who, because) = match parts.as_slice() {
+            [part] => (format!("the part {} of role {} needs", part.name, role.name), part.summary.clone()),
+            _ => (
+                format!("the parts {} of role {} need", names.join(", "), role.name),
+                "clients find their services at it, whichever node has it".to_string(),
+            ),
+        };
         c.report
-            .error(
-                at.clone(),
-                format!("the part {} of role {} needs the virtual address {need}", part.name, role.name),
-            )
-            .because(part.summary.clone())
+            .error(at.clone(), format!("{who} the virtual address {need}"))
+            .because(because)
             .so(format!("add [vip.{need}] with its network and address"));
     }
 }
