@@ -1,7 +1,7 @@
 //! `bootstead restore FOLDER --cluster`: what a backup took from the nodes goes back to them, part by part, after a
 //! person has read what it overwrites.
 
-use super::keep::RestoreArgs;
+use super::keep::{CLUSTER, RestoreArgs};
 use super::load::load;
 use super::station::Station;
 use super::steps::numbered;
@@ -29,7 +29,7 @@ pub fn run(g: &Globals, args: &RestoreArgs) -> Result<Exit, Problems> {
             .into());
     }
     let ledger = station.ledger()?;
-    let folder = args.folder.join("cluster");
+    let folder = args.folder.join(CLUSTER);
     let archives = archives(&folder, loaded.catalog.parts.keys().map(String::as_str));
     if archives.is_empty() {
         return Err(Problem::input(format!("{} has nothing of a cluster", folder.display()))

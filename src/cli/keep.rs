@@ -45,6 +45,10 @@ pub struct RestoreArgs {
 /// What is copied beside the journal; the images can be fetched again.
 const FILES: [&str; 3] = [secrets::FILE, secrets::ROTATED, "tls.json"];
 const JOURNAL: &str = "journal.sqlite";
+/// What nodes brought.
+pub const CLUSTER: &str = "cluster";
+/// Behind the folder's name until all is in it: a folder with the name that was given is a whole backup.
+const UNFINISHED: &str = ".unfinished";
 
 /// Works beside a running server: the journal is copied as of one moment.
 pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
@@ -60,6 +64,51 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
             .help("name the state folder with --state, or the site file with --site")
             .into());
     };
+    let making = unfinished(to)?;
+    let count = fill(g, args, &journal, &making).map_err(|mut problems| {
+        problems.push(
+            Problem::environment(format!(
+                "the backup is not whole; what there is of it lies in {}",
+                making.display()
+            ))
+            .help("give the command again when the cause is gone: it begins anew"),
+        );
+        problems
+    })?;
+    std::fs::rename(&making, to).map_err(|e| Problem::io("rename", &making, &e))?;
+    let site = to.join(site_files::SITE).exists();
+    say(&format!(
+        "{count} files in {}: the journal, the secrets, the plans{}. It opens every node: keep it as safe as the appliance\n",
+        to.display(),
+        if site { ", the site" } else { "" },
+    ))
+}
+
+/// The folder that a backup is made in; what an earlier one left there is removed.
+fn unfinished(to: &Path) -> Result<PathBuf, Problems> {
+    let Some(name) = to.file_name() else {
+        return Err(Problem::input(format!("{} is no name of a new folder", to.display())).into());
+    };
+    let mut name = name.to_os_string();
+    name.push(UNFINISHED);
+    let making = to.with_file_name(name);
+    if making.exists() {
+        if !making.join(JOURNAL).exists() {
+            return Err(Problem::input(format!(
+                "{} exists already, and no backup left it",
+                making.display()
+            ))
+            .help("move it away, or name another folder")
+            .into());
+        }
+        std::fs::remove_dir_all(&making).map_err(|e| Problem::io("remove", &making, &e))?;
+    }
+    Ok(making)
+}
+
+/// Puts everything into `to`, the journal first; how many files, without the cluster's.
+fn fill(g: &Globals, args: &BackupArgs, journal: &Sqlite, to: &Path) -> Result<usize, Problems> {
+    let state = g.state_dir();
     disk::make_folder(to, 0o700)?;
     journal.copy_to(&to.join(JOURNAL))?;
     let mut count = 1;
@@ -74,24 +123,18 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
     }
     let site = site_files::keep(g, to)?;
     if args.cluster {
-        cluster(g, args)?;
+        cluster(g, args, &to.join(CLUSTER))?;
     }
-    say(&format!(
-        "{} files in {}: the journal, the secrets, the plans{}. It opens every node: keep it as safe as the appliance\n",
-        count + site,
-        to.display(),
-        if site > 0 { ", the site" } else { "" },
-    ))
+    Ok(count + site)
 }
 
-/// What the nodes bring, into `FOLDER/cluster`.
-fn cluster(g: &Globals, args: &BackupArgs) -> Result<(), Problems> {
+/// What the nodes bring, into `to`.
+fn cluster(g: &Globals, args: &BackupArgs, to: &Path) -> Result<(), Problems> {
     let station = Station::find(g)?;
     let wish = LookWish { kind: LookKind::Backup, part: None, phase: None, node: None, beside: false };
     let (number, seen) = numbered(&station, &wish, args.wait)?;
     let mut problems = Problems::default();
-    let to = args.folder.join("cluster");
-    disk::make_folder(&to, 0o700)?;
+    disk::make_folder(to, 0o700)?;
     for s in &seen {
         let why = match &s.found {
             None => Some("it did not answer in time".to_string()),
@@ -104,7 +147,8 @@ fn cluster(g: &Globals, args: &BackupArgs) -> Result<(), Problems> {
         let from = collected::path(&g.state_dir(), number, &s.node, &s.id);
         let name = from.file_name().map(PathBuf::from).unwrap_or_default();
         std::fs::copy(&from, to.join(&name)).map_err(|e| Problem::io("copy", &from, &e))?;
-        say(&format!("{} from {}: {}\n", s.title, s.node, to.join(name).display()))?;
+        let shown = args.folder.join(CLUSTER).join(name);
+        say(&format!("{} from {}: {}\n", s.title, s.node, shown.display()))?;
     }
     let _ = std::fs::remove_dir_all(collected::folder(&g.state_dir(), number));
     if problems.errors() > 0 { Err(problems) } else { Ok(()) }

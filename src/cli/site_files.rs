@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
 /// In a backup: the site file under this name, beside its tables.
-const SITE: &str = "site/site.toml";
+pub const SITE: &str = "site/site.toml";
 /// Tables that lie outside of the site file's folder, by their file names.
 const ELSEWHERE: &str = "site/elsewhere";
 const TREE: &str = "tree";
