@@ -132,6 +132,13 @@ mod tests {
         // what was written to afterwards is not what was approved
         assert_eq!(refused(&failed("pkgsel failed"), &["S1".into()]), Vec::<String>::new());
         assert_eq!(refused(&State::Expected, &["S1".into()]), Vec::<String>::new());
+        // The two that write it, with a variable in the place of the serial number.
+        for (writer, named) in [
+            (include_str!("../../kickstart/parts/disk.sh.j2"), r#"put erase = [\"$named\"]"#),
+            (include_str!("../system/guard.rs"), r#"put erase = [\"{id}\"]"#),
+        ] {
+            assert!(writer.contains(named), "{named}");
+        }
     }
 
     #[test]
