@@ -115,9 +115,10 @@ pub fn verb_path(node: &str, verb: &str) -> String {
 
 /// What a person decided: the body of `POST /v1/nodes/NODE/VERB`. The reply is the node's state; a refusal is
 /// `{"error": …, "help": …}`, each one sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
-    /// Who decided it, for the journal.
+    /// Who decided it, for the journal: a login name.
+    #[serde(default)]
     pub by: String,
     /// Why; `hold` shows it on the machine's console.
     #[serde(default)]

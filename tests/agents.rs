@@ -319,9 +319,13 @@ fn a_backup_of_the_cluster_brings_each_part_s_files_whole() {
         assert!(!place.path("second").exists());
     }
     std::fs::create_dir(place.path("third.unfinished")).unwrap();
+    std::fs::write(place.path("third.unfinished/mine"), "").unwrap();
     let out = place.run(&["backup", "third"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("no backup left it"));
-    assert!(place.path("third.unfinished").exists());
+    assert!(place.path("third.unfinished/mine").exists());
+    std::fs::create_dir(place.path("fourth.unfinished")).unwrap();
+    place.well(&["backup", "fourth"]);
+    assert!(place.path("fourth").exists() && !place.path("fourth.unfinished").exists());
 }
 
 const BACK: &str = r#"

@@ -66,13 +66,15 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
     };
     let making = unfinished(to)?;
     let count = fill(g, args, &journal, &making).map_err(|mut problems| {
-        problems.push(
-            Problem::environment(format!(
-                "the backup is not whole; what there is of it lies in {}",
-                making.display()
-            ))
-            .help("give the command again when the cause is gone: it begins anew"),
-        );
+        if making.exists() {
+            problems.push(
+                Problem::environment(format!(
+                    "the backup is not whole; what there is of it lies in {}",
+                    making.display()
+                ))
+                .help("give the command again when the cause is gone: it begins anew"),
+            );
+        }
         problems
     })?;
     std::fs::rename(&making, to).map_err(|e| Problem::io("rename", &making, &e))?;
@@ -92,7 +94,8 @@ fn unfinished(to: &Path) -> Result<PathBuf, Problems> {
     let mut name = name.to_os_string();
     name.push(UNFINISHED);
     let making = to.with_file_name(name);
-    if making.exists() {
+    // An empty one is of a backup, too: of one that could not write its first file.
+    if making.exists() && std::fs::remove_dir(&making).is_err() {
         if !making.join(JOURNAL).exists() {
             return Err(Problem::input(format!(
                 "{} exists already, and no backup left it",

@@ -5,28 +5,16 @@ use super::reply::Reply;
 use super::reports::clean;
 use super::routes::{Asked, Target};
 use super::shared::Shared;
+use crate::api::Intent;
 use crate::base::Mac;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::site::Site;
 use crate::ui::{Serving, board};
 use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The body of arm, hold, release and forget.
-#[derive(Debug, Default, Deserialize)]
-struct Wish {
-    /// Who decides this: a login name.
-    #[serde(default)]
-    by: String,
-    #[serde(default)]
-    why: String,
-    /// Only of arm: serial numbers of disks whose content may be erased in this one installation.
-    #[serde(default)]
-    erase: Vec<String>,
-}
 
 /// What the operator is told when it cannot be done.
 #[derive(Serialize)]
@@ -138,8 +126,8 @@ pub fn told(result: &Result<String, Problems>) {
 /// What a person may decide about one machine.
 async fn change(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
     let name = asked.path.get(2).map(String::as_str).unwrap_or_default();
-    let wish: Wish = if asked.body.is_empty() {
-        Wish::default()
+    let wish: Intent = if asked.body.is_empty() {
+        Intent::default()
     } else {
         match serde_json::from_slice(&asked.body) {
             Ok(wish) => wish,
