@@ -80,6 +80,9 @@ pub struct Service {
     /// It is restarted when one of these changed on this node since it was last started by the agent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// Its own log files: what it wrote there during a start that failed is reported with the failure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
     /// How it is started the very first time, for example `galera_new_cluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
@@ -237,7 +240,7 @@ impl Step {
             Step::Directory { path, owner, group, .. } => vec![path, owner, group],
             Step::Remove { path } => vec![path],
             Step::Service(s) => {
-                let mut all: Vec<&mut String> = s.files.iter_mut().collect();
+                let mut all: Vec<&mut String> = s.files.iter_mut().chain(&mut s.logs).collect();
                 all.extend(s.start.as_mut());
                 all.extend(s.ready.as_mut().into_iter().flat_map(|r| r.what.texts_mut()));
                 all

@@ -6,10 +6,10 @@ use super::host::Host;
 use super::measure::measure;
 use super::packages;
 use super::probe::{PATIENT, probe};
+use super::service;
 use super::shell::{run, script};
-use crate::base::Sha256;
 use crate::problem::reason;
-use crate::steps::{Check, Run, Service, Step};
+use crate::steps::{Check, Run, Step};
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -31,7 +31,7 @@ impl Done {
     pub fn nothing() -> Done {
         Done::default()
     }
-    fn changed(output: impl Into<String>) -> Done {
+    pub(super) fn changed(output: impl Into<String>) -> Done {
         Done { changed: true, output: output.into(), ..Done::default() }
     }
 }
@@ -59,7 +59,8 @@ impl From<crate::problem::Problem> for Failed {
     }
 }
 
-const SYSTEMCTL: Duration = Duration::from_secs(30);
+/// For what only asks or sets something.
+pub(super) const QUICK: Duration = Duration::from_secs(30);
 
 /// Does a step, at most for `limit`. Where nothing is to do, nothing is done.
 pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> {
@@ -107,7 +108,7 @@ pub fn apply(host: &Host, step: &Step, limit: Duration) -> Result<Done, Failed> 
             std::fs::remove_file(&at).map_err(|e| Failed::io("remove", &at, &e))?;
             Ok(Done::changed(format!("{path} removed")))
         }
-        Step::Service(service) => keep_service(host, service, limit),
+        Step::Service(service) => service::keep(host, service, limit),
         Step::Sysctl { file, values } => sysctl(host, file, values),
         Step::User { name, system, home, shell, groups } => {
             user(host, name, *system, home.as_deref(), shell.as_deref(), groups)
@@ -152,17 +153,7 @@ pub fn compare(host: &Host, step: &Step) -> Result<Done, Failed> {
             said(there.then(|| format!("{path} is there")))
         }
         Step::Service(s) => {
-            let mut wrong = Vec::new();
-            if is(&s.name, "is-active")? != s.running {
-                wrong.push(if s.running { "it does not run" } else { "it runs" });
-            }
-            if s.running && s.enabled && !is(&s.name, "is-enabled")? {
-                wrong.push("it would not start by itself after a reboot");
-            }
-            let (stale, _) = host.memory.stale(&s.name, &s.files, &|f| content(host, f));
-            if s.running && !stale.is_empty() {
-                wrong.push("a file of it changed since it was started");
-            }
+            let wrong = service::difference(host, s)?;
             said((!wrong.is_empty()).then(|| format!("{}: {}", s.name, wrong.join(", "))))
         }
         Step::Sysctl { file, values } => {
@@ -197,91 +188,6 @@ fn resolved(host: &Host, step: &Step) -> Result<Step, Failed> {
         }
     }
     Ok(step)
-}
-
-fn systemctl(arguments: &[&str], limit: Duration) -> Result<super::shell::Ran, Failed> {
-    let mut command = Command::new("systemctl");
-    command.args(arguments);
-    run(command, &format!("systemctl {}", arguments.join(" ")), limit)
-}
-
-fn is(name: &str, question: &str) -> Result<bool, Failed> {
-    Ok(systemctl(&[question, "--quiet", name], SYSTEMCTL)?.ok())
-}
-
-fn keep_service(host: &Host, s: &Service, limit: Duration) -> Result<Done, Failed> {
-    let mut did = Vec::new();
-    let active = is(&s.name, "is-active")?;
-    if !s.running {
-        if active {
-            systemctl(&["stop", &s.name], limit)?.well(&format!("stopping {}", s.name))?;
-            did.push("stopped");
-        }
-        if is(&s.name, "is-enabled")? {
-            systemctl(&["disable", &s.name], limit)?.well(&format!("disabling {}", s.name))?;
-            did.push("disabled");
-        }
-        return Ok(done(did, &s.name));
-    }
-    if s.enabled && !is(&s.name, "is-enabled")? {
-        systemctl(&["enable", &s.name], limit)?.well(&format!("enabling {}", s.name))?;
-        did.push("enabled");
-    }
-    // Read before the start: a file that is changed meanwhile is news the next time.
-    let found = s.files.iter().filter_map(|f| Some((f.clone(), content(host, f)?))).collect();
-    let (stale, count) = host.memory.stale(&s.name, &s.files, &|f| content(host, f));
-    if !active {
-        // A unit that gave up earlier does not start again before that is forgotten.
-        let _ = systemctl(&["reset-failed", &s.name], SYSTEMCTL);
-        match &s.start {
-            Some(start) => {
-                script(host, start, &BTreeMap::new(), None, limit)?
-                    .well(start)
-                    .map(drop)
-                    .map_err(why_not(s))?;
-            }
-            None => {
-                systemctl(&["start", &s.name], limit)?
-                    .well(&format!("starting {}", s.name))
-                    .map(drop)
-                    .map_err(why_not(s))?;
-            }
-        }
-        did.push("started");
-    } else if !stale.is_empty() {
-        systemctl(&["restart", &s.name], limit)?
-            .well(&format!("restarting {}", s.name))
-            .map(drop)
-            .map_err(why_not(s))?;
-        did.push("restarted");
-    }
-    if let Some(ready) = &s.ready {
-        wait(host, ready, limit).map_err(why_not(s))?;
-    }
-    host.memory.started(&s.name, count, found)?;
-    Ok(done(did, &s.name))
-}
-
-/// Digest of a file; none where it is not there.
-fn content(host: &Host, path: &str) -> Option<Sha256> {
-    std::fs::read(host.path(path).ok()?).ok().map(|bytes| Sha256::of(&bytes))
-}
-
-fn done(did: Vec<&str>, name: &str) -> Done {
-    match did.is_empty() {
-        true => Done::nothing(),
-        false => Done::changed(format!("{name} {}", did.join(", "))),
-    }
-}
-
-/// A service that does not come up says why in its own log.
-fn why_not(s: &Service) -> impl FnOnce(Failed) -> Failed + '_ {
-    move |failed| {
-        let mut command = Command::new("journalctl");
-        command.args(["-u", &s.name, "-n", "25", "--no-pager", "-o", "cat"]);
-        let log = run(command, "journalctl", SYSTEMCTL).map(|r| r.output).unwrap_or_default();
-        Failed { why: failed.why, output: format!("{}\n{log}", failed.output).trim().to_string() }
-    }
 }
 
 fn sysctl_text(values: &BTreeMap<String, String>) -> String {
@@ -342,16 +248,16 @@ fn user(
         command.arg(if system && home.is_none() { "--no-create-home" } else { "--create-home" });
         command.args(home.into_iter().flat_map(|h| ["--home-dir", h]));
         command.args(shell.into_iter().flat_map(|s| ["--shell", s])).arg(name);
-        run(command, "useradd", SYSTEMCTL)?.well("useradd")?;
+        run(command, "useradd", QUICK)?.well("useradd")?;
         did.push(format!("{name} made"));
     }
     let mut command = Command::new("id");
     command.args(["-nG", name]);
-    let has = run(command, "id", SYSTEMCTL)?.well("id")?;
+    let has = run(command, "id", QUICK)?.well("id")?;
     for group in groups.iter().filter(|g| !has.split_whitespace().any(|h| h == *g)) {
         let mut command = Command::new("usermod");
         command.args(["-aG", group, name]);
-        run(command, "usermod", SYSTEMCTL)?.well("usermod")?;
+        run(command, "usermod", QUICK)?.well("usermod")?;
         did.push(format!("{name} in {group}"));
     }
     Ok(if did.is_empty() { Done::nothing() } else { Done::changed(did.join(", ")) })
@@ -391,7 +297,7 @@ fn run_script(host: &Host, r: &Run, limit: Duration) -> Result<Done, Failed> {
 }
 
 /// Tries once a second until the check passes or its time is over.
-fn wait(host: &Host, check: &Check, limit: Duration) -> Result<(), Failed> {
+pub(super) fn wait(host: &Host, check: &Check, limit: Duration) -> Result<(), Failed> {
     let until = Instant::now() + limit.min(Duration::from_secs(u64::from(check.timeout.max(1))));
     loop {
         let failed = match probe(host, &check.what, PATIENT) {

@@ -14,6 +14,7 @@ pub mod measure;
 pub mod memory;
 pub mod packages;
 pub mod probe;
+pub mod service;
 pub mod shell;
 
 use crate::api::{self, Finished, Join, Mode, Task, Work, WorkAsked};

@@ -202,10 +202,12 @@ impl<'a> Maker<'a> {
             self.declared(part, &shown, t)?;
         }
         let mut digest = Hasher::new();
-        // How a service is begun for the very first time is no reason to see to it again.
+        // How a service is begun for the very first time, and where it says what went wrong, is no reason to see to it
+        // again.
         let mut lasting = step.clone();
         if let Step::Service(s) = &mut lasting {
             s.start = None;
+            s.logs.clear();
         }
         digest.update(&lasting.digest().0);
         if let Some(inputs) = &row.inputs {
@@ -288,6 +290,7 @@ impl<'a> Maker<'a> {
                 running: row.state != Some(Wanted::Stopped),
                 enabled: row.enabled && row.state != Some(Wanted::Stopped),
                 files: texts(&row.files)?,
+                logs: texts(&row.logs)?,
                 start: optional(&row.start)?.filter(|_| !exists),
                 ready: row.ready.as_ref().map(|c| check(c, text)).transpose()?,
             })

@@ -164,6 +164,9 @@ pub struct Row {
     pub enabled: bool,
     #[serde(default)]
     pub files: Vec<String>,
+    /// Log files of its own: where it does not come up, what it wrote there meanwhile is shown.
+    #[serde(default)]
+    pub logs: Vec<String>,
     #[serde(default)]
     pub start: Option<String>,
     #[serde(default)]
