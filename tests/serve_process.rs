@@ -306,6 +306,40 @@ fn it_serves_512_nodes_soon_after_its_start() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
+/// On a terminal (util-linux's `script` gives one) the table stands beneath what is printed and is gone in the end; in a
+/// pipe there is only what was printed.
+#[test]
+fn what_is_read_is_printed_above_the_live_table() {
+    let place = Place::new(3);
+    let (_server, _) = place.start();
+    let watch = ["status", "--watch", "--with-input"];
+    let feed = "echo first; sleep 1.5; printf last";
+    let shell = |terminal: bool| {
+        let program = place.command(&watch);
+        let words = std::iter::once(program.get_program()).chain(program.get_args());
+        let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
+        let line = format!("({feed}) | {}", words.join(" "));
+        let mut command = Command::new(if terminal { "script" } else { "sh" });
+        match terminal {
+            true => command.args(["-qec", &format!("stty cols 100 rows 30; {line}"), "/dev/null"]),
+            false => command.args(["-c", &line]),
+        };
+        let out =
+            command.current_dir(&place.dir.0).env("TERM", "xterm").env("LANG", "C.UTF-8").output().unwrap();
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8_lossy(&out.stdout).replace("\r\n", "\n")
+    };
+    assert_eq!(shell(false), "first\nlast\n");
+    let seen = shell(true);
+    let (above, rest) = seen.split_once("compute-0001").unwrap_or_else(|| panic!("{seen}"));
+    assert!(above.contains("first\n") && above.contains("NODE"), "{seen}");
+    // Erased, the last line written, and the table drawn again below it; nothing of it stays.
+    let (_, end) = rest.split_once("last\n").unwrap_or_else(|| panic!("{seen}"));
+    assert!(end.contains("compute-0003"), "{seen}");
+    let (_, left) = end.rsplit_once("\u{1b}[J").unwrap_or_else(|| panic!("{seen}"));
+    assert!(!left.contains("compute"), "{seen}");
+}
+
 fn wait_for(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {

@@ -3,7 +3,7 @@
 use super::plan::{make, open};
 use super::station::{Station, by};
 use super::steps::{failed, follow, waiting};
-use super::{Globals, say, terminal};
+use super::{Globals, beneath, say, terminal};
 use crate::api::{self, Apply};
 use crate::cluster::gates::Listed;
 use crate::problem::{Exit, Problem, Problems};
@@ -62,7 +62,7 @@ pub fn run(g: &Globals, args: ApplyArgs) -> Result<Exit, Problems> {
     match args.wait {
         None => say("`bootstead steps --watch` shows how it goes\n"),
         Some(seconds) => {
-            let list: Listed = follow(&station, Duration::from_secs(seconds))?;
+            let list: Listed = beneath::with(g, || follow(&station, Duration::from_secs(seconds)))?;
             finish(g, &list)
         }
     }

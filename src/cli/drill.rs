@@ -3,7 +3,7 @@
 
 use super::station::{Station, by, now};
 use super::steps::look;
-use super::{Globals, say, terminal};
+use super::{Globals, beneath, say, terminal};
 use crate::api::{self, LookKind, LookWish, Seen};
 use crate::base::Timestamp;
 use crate::cluster::drill::Listed;
@@ -52,8 +52,20 @@ pub fn run(g: &Globals, args: &DrillArgs) -> Result<Exit, Problems> {
     let plan: gates::Listed = station.ask::<(), _>(Method::GET, api::PLAN, None)?;
     let board = station.board()?;
     sure(args, &wanted, &board.site)?;
+    beneath::with(g, || try_all(g, args, &station, &wanted, &plan, &board.site))
+}
+
+/// Every drill of `wanted`, one after the other, and the report.
+fn try_all(
+    g: &Globals,
+    args: &DrillArgs,
+    station: &Station<'_>,
+    wanted: &[Listed],
+    plan: &gates::Listed,
+    site: &str,
+) -> Result<Exit, Problems> {
     say("looking at the cluster first: what is broken already proves nothing\n")?;
-    let before = checks(&station, ANSWERS, false)?;
+    let before = checks(station, ANSWERS, false)?;
     if let Some(bad) = before.iter().find(|c| c.failed.is_some()) {
         let why = bad.failed.clone().unwrap_or_default();
         return Err(Problem::environment(format!("{} on {}: {why}", bad.title, bad.node))
@@ -62,7 +74,7 @@ pub fn run(g: &Globals, args: &DrillArgs) -> Result<Exit, Problems> {
             .into());
     }
     let mut report = Report {
-        site: board.site.clone(),
+        site: site.to_string(),
         domain: super::load::load(g)?.site.domain,
         begun: now(),
         ended: now(),
@@ -84,7 +96,7 @@ pub fn run(g: &Globals, args: &DrillArgs) -> Result<Exit, Problems> {
         }
         let head = format!("{} of {}  {}: {}", n + 1, wanted.len(), drill.name, drill.title);
         say(&(style.paint(Paint::Bold, &head) + "\n"))?;
-        let tried = Drilling { station: &station, power: args.power.as_deref(), drill }.run();
+        let tried = Drilling { station, power: args.power.as_deref(), drill }.run();
         match tried {
             Ok((trial, checks)) => {
                 say(&(trial.lines(&style).join("\n") + "\n"))?;

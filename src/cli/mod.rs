@@ -5,6 +5,7 @@
 mod agent;
 mod apply;
 mod assign;
+mod beneath;
 mod bring_back;
 mod build;
 mod diff;
@@ -206,8 +207,7 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
 
 /// Prints to standard output. A reader that went away (`| head`) is no error.
 pub fn say(text: &str) -> Result<Exit, Problems> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match beneath::print(text.as_bytes()) {
         Ok(()) => Ok(Exit::Ok),
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Ok),
         Err(e) => Err(Problem::environment(format!("cannot print: {e}")).into()),

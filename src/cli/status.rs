@@ -26,9 +26,15 @@ pub struct StatusArgs {
     /// With --watch: end when nothing more happens by itself; exit code 3 if a node failed
     #[arg(long, requires = "watch")]
     pub until_done: bool,
+    /// With --watch: what comes by standard input is printed above the table, which lasts as long as the input
+    #[arg(long, requires = "watch", conflicts_with_all = ["until_done", "nodes", "role", "phase", "all"])]
+    pub with_input: bool,
 }
 
 pub fn run(g: &Globals, args: StatusArgs) -> Result<Exit, Problems> {
+    if args.with_input {
+        return watch::with_input(g);
+    }
     let filter = Filter::new(&args)?;
     if args.watch {
         return watch::run(g, &filter, args.until_done);

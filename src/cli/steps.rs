@@ -1,7 +1,7 @@
 //! `bootstead steps`, `verify`, `drift`: where the plan's steps are, and what the nodes look like.
 
 use super::station::{Station, by};
-use super::{Globals, say, terminal};
+use super::{Globals, beneath, say, terminal};
 use crate::api::{self, LookKind, LookWish, Seen, StepWish};
 use crate::cluster::Status;
 use crate::cluster::gates::{Listed, Row};
@@ -147,7 +147,7 @@ pub fn run(g: &Globals, args: StepsArgs) -> Result<Exit, Problems> {
         return Ok(Exit::Ok);
     }
     if args.watch {
-        let list = follow(&station, Duration::from_secs(24 * 3600))?;
+        let list = beneath::with(g, || follow(&station, Duration::from_secs(24 * 3600)))?;
         return say(&table(&list, &args, &terminal::style()));
     }
     let list = fetch(&station)?;
@@ -255,7 +255,8 @@ fn wish(kind: LookKind) -> LookWish {
 }
 
 pub fn verify(g: &Globals, args: VerifyArgs) -> Result<Exit, Problems> {
-    let seen = look(&Station::find(g)?, &wish(LookKind::Verify), args.wait)?;
+    let station = Station::find(g)?;
+    let seen = beneath::with(g, || look(&station, &wish(LookKind::Verify), args.wait))?;
     if g.json {
         let text = serde_json::to_string_pretty(&seen).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;

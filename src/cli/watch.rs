@@ -2,7 +2,7 @@
 
 use super::station::Station;
 use super::status::Filter;
-use super::{Globals, say, terminal};
+use super::{Globals, beneath, say, terminal};
 use crate::problem::{Exit, Problem, Problems};
 use crate::ui::Board;
 use crate::ui::board::Phase;
@@ -11,7 +11,7 @@ use crate::ui::text::{Paint, Style};
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use crossterm::{cursor, queue};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +36,26 @@ fn look(g: &Globals, filter: &Filter) -> Result<Board, Problems> {
 
 fn end(board: &Board) -> Exit {
     if board.count(Phase::Failed) > 0 { Exit::Environment } else { Exit::Ok }
+}
+
+/// Prints the lines of standard input, the table beneath them, until the input ends: an interrupt is for who writes it.
+pub fn with_input(g: &Globals) -> Result<Exit, Problems> {
+    hold_interrupts();
+    beneath::with(g, || {
+        let mut input = std::io::stdin().lock();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let fail = |e: std::io::Error| Problem::environment(format!("cannot read standard input: {e}"));
+            if input.read_until(b'\n', &mut line).map_err(fail)? == 0 {
+                return Ok(Exit::Ok);
+            }
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
+            }
+            say(&String::from_utf8_lossy(&line))?;
+        }
+    })
 }
 
 /// A line per change; with `--json` a board per line.
@@ -182,6 +202,18 @@ fn frame(board: &Board, trouble: Option<&str>, style: &Style, skip: usize) -> Ve
 fn ends(key: &KeyEvent) -> bool {
     matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
         || (key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c' | 'd')))
+}
+
+/// From now on SIGINT does nothing.
+fn hold_interrupts() {
+    std::thread::spawn(|| {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
+            while interrupts.recv().await.is_some() {}
+        });
+    });
 }
 
 /// A flag that SIGTERM and SIGHUP raise, so that the terminal is given back before the process ends.

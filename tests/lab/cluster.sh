@@ -1,6 +1,7 @@
 # Owns what the laboratories of a cluster share: a site's nodes (real systemd, nodes.sh) are "installed", join, get their
 # plan and are verified, all by Bootstead; words and waits of the tests. To be sourced from the repository's root.
 #
+#   cluster_watched NAME "$0" "$@"   on a terminal: the same again, with the live table of that scene beneath what it says
 #   cluster_scene NAME            work folder .work/cluster-NAME; the caller writes $work/site/site.toml then
 #   cluster_up                    images, network, server, nodes; each node's agent has joined (counted in $count)
 #   cluster_done                  the plan is shown, exactly that one is put to work; verified
@@ -17,6 +18,18 @@
 vip=10.78.0.100
 controllers=(ctl1 ctl2 ctl3)
 passed=0
+
+cluster_watched() {
+  local name=$1 script=$2
+  shift 2
+  { [ -t 1 ] && [ -z "${CLUSTER_WATCHED:-}" ]; } || return 0
+  local binary=${CLUSTER_BINARY:-$PWD/target/x86_64-unknown-linux-gnu/release/bootstead}
+  [ -x "$binary" ] || return 0
+  export CLUSTER_WATCHED=1
+  "tests/lab/$(basename "$script")" "$@" 2>&1 |
+    "$binary" --site "$PWD/.work/cluster-$name/site/site.toml" status --watch --with-input
+  exit
+}
 
 cluster_scene() {
   scene_name=$1
