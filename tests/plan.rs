@@ -6,9 +6,9 @@ use bootstead::base::{Secret, Sha256, Timestamp};
 use bootstead::cluster::{Gates, Need, Plan, Presence, Status, audit::audit, gates, plan};
 use bootstead::lifecycle::{What, Work};
 use bootstead::site::{Files, check, context};
-use bootstead::steps::{SECRET, Step};
+use bootstead::steps::Step;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 mod planned;
 use planned::{catalog, done, finish, first_plan, here, lab, reference, site};
@@ -340,73 +340,4 @@ fn a_node_of_el_with_openstack_needs_a_source_that_has_it() {
     assert_eq!(with("repository = \"\"\n"), "0", "what the installation left");
     let key = with("repository = \"http://mirror.example/a\"\nrepository_key = \"RDO\"\n");
     assert!(key.contains("repository_key = RDO is neither"), "{key}");
-}
-
-/// Every step that is done before step `i` may begin, by the needs alone.
-fn before(plan: &Plan, i: usize) -> BTreeSet<usize> {
-    let (mut found, mut open) = (BTreeSet::new(), vec![i]);
-    while let Some(at) = open.pop() {
-        for need in &plan.steps[at].needs {
-            let (id, own) = match need {
-                Need::Own(id) => (id, true),
-                Need::All { id, .. } | Need::Same { id } => (id, false),
-                Need::Turn { .. } => continue,
-            };
-            let node = &plan.steps[at].node;
-            let meant =
-                plan.steps.iter().enumerate().filter(|(_, p)| p.id == *id && (!own || p.node == *node));
-            open.extend(meant.map(|(n, _)| n).filter(|n| found.insert(*n)));
-        }
-    }
-    found
-}
-
-/// nova-conductor ends for good where keystone does not know the account yet that its file names. The console proxy reads
-/// the same file, but asks the database alone.
-#[test]
-fn no_service_starts_before_the_accounts_that_its_files_name() {
-    let text = include_str!("lab/cloud.site.toml");
-    for plan in [first_plan(&lab()), first_plan(&site(text))] {
-        let makes = |p: &&bootstead::cluster::Planned| match &p.step {
-            Step::Run(run) => {
-                ["libexec/bootstead/register <<", "make-database "].iter().any(|w| run.script.contains(w))
-            }
-            _ => false,
-        };
-        let (mut asked, mut early) = (0, Vec::new());
-        for (i, p) in plan.steps.iter().enumerate() {
-            let Step::Service(service) = &p.step else { continue };
-            if p.id == "nova.novnc" {
-                continue;
-            }
-            let texts: Vec<&str> = plan
-                .steps
-                .iter()
-                .filter(|f| f.node == p.node)
-                .filter_map(|f| match &f.step {
-                    Step::File { path, content, .. } if service.files.contains(path) => {
-                        Some(content.as_str())
-                    }
-                    _ => None,
-                })
-                .collect();
-            let earlier = before(&plan, i);
-            for (n, maker) in plan.steps.iter().enumerate().filter(|(_, p)| makes(p)) {
-                let Step::Run(run) = &maker.step else { continue };
-                for secret in run.env.values().filter(|v| v.starts_with(SECRET) && !v.contains("-admin")) {
-                    if texts.iter().any(|t| t.contains(secret.as_str())) {
-                        asked += 1;
-                        if !earlier.contains(&n) {
-                            early.push(format!(
-                                "{} on {} may start before {} made {secret}",
-                                p.id, p.node, maker.id
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-        assert!(early.is_empty(), "{}", early.join("\n"));
-        assert!(asked > 20, "{asked} services with accounts");
-    }
 }

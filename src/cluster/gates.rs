@@ -135,19 +135,25 @@ struct Tally {
     stuck: Vec<usize>,
     /// Of these, those whose agent is silent: it may be in the middle of it.
     silent: Vec<usize>,
+    /// Those that are done but stand on something that is to be done again, each with that: see [`gates`].
+    undermined: Vec<(usize, usize)>,
 }
 
 impl Tally {
     /// What there is to say as long as some are not done.
     ///
     /// Where failures are allowed, who cannot come counts as one: some of 500 machines are always away.
-    fn all(&self, plan: &Plan, id: &str, allow_failed: usize) -> Option<Status> {
+    fn all(&self, plan: &Plan, id: &str, allow_failed: usize, ended: &[Option<Status>]) -> Option<Status> {
         if let Some(blocked) = self.too_many(plan, id, allow_failed) {
             return Some(blocked);
         }
         let forgiven = allow_failed > 0 && self.failed.len() + self.stuck.len() <= allow_failed;
         let mut left = self.open.iter().filter(|o| !forgiven || !self.stuck.contains(o));
-        let first = left.next()?;
+        let Some(first) = left.next() else {
+            // Where some may be missing, those that were there once are enough.
+            let (_, beneath) = self.undermined.first().filter(|_| allow_failed == 0)?;
+            return not_done(plan, ended, *beneath);
+        };
         let more = match left.count() {
             0 => String::new(),
             n => format!(" and {n} more"),
@@ -189,6 +195,16 @@ impl Tally {
     }
 }
 
+/// What there is to say of a step that is not done.
+fn not_done(plan: &Plan, ended: &[Option<Status>], i: usize) -> Option<Status> {
+    let Planned { id, node, .. } = &plan.steps[i];
+    match &ended[i] {
+        Some(Status::Failed { .. }) => Some(Status::Blocked { why: format!("{id} on {node} failed") }),
+        Some(_) => None,
+        None => Some(Status::Waiting { why: format!("{id} on {node}") }),
+    }
+}
+
 /// Where nodes have different versions of one package, a sentence that says who and what to do.
 ///
 /// The version that most nodes have is taken for the right one; of two that are equally frequent the later in the alphabet.
@@ -212,6 +228,10 @@ fn versions(plan: &Plan, work: &Work, id: &str) -> Option<String> {
 }
 
 /// Pure: the plan, what became of its steps, and who is there now.
+///
+/// What was done stands on what it needs: where that is to be done again, what comes after both waits, though its own need
+/// is done. A keystone that answered yesterday does not know today's password before its steps are through. Only needs on
+/// the same node count for this: a node that is away holds up those that need it, not all that ever followed from it.
 pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Gates {
     let mut ended: Vec<Option<Status>> = plan.steps.iter().map(|p| ended(p, work)).collect();
     services(plan, work, &mut ended);
@@ -235,35 +255,46 @@ pub fn gates(plan: &Plan, work: &Work, presence: &dyn Fn(Mac) -> Presence) -> Ga
         }
     }
     let mut stuck = vec![false; plan.steps.len()];
+    // What a step stands on that is not done: itself, or the first such one of what it needs on its node.
+    let mut beneath: Vec<Option<usize>> = vec![None; plan.steps.len()];
     let mut status = Vec::with_capacity(plan.steps.len());
     // In the plan's order: what a step needs was looked at before it.
     for (i, (p, end)) in plan.steps.iter().zip(&ended).enumerate() {
+        let before = |id: &str| own.get(&(p.node.as_str(), id)).copied();
         if let Some(end) = end {
-            stuck[i] = matches!(end, Status::Failed { .. });
+            let needs = p.needs.iter().filter_map(|n| if let Need::Own(id) = n { before(id) } else { None });
+            let failed = matches!(end, Status::Failed { .. });
+            beneath[i] = match end {
+                Status::Failed { .. } => Some(i),
+                // A person said that it counts.
+                Status::Skipped => None,
+                _ => needs.filter_map(|o| beneath[o]).next(),
+            };
+            stuck[i] = failed || beneath[i].is_some_and(|b| stuck[b]);
+            if let Some(b) = beneath[i].filter(|_| !failed)
+                && let Some(tally) = tallies.get_mut(p.id.as_str())
+            {
+                tally.undermined.push((i, b));
+            }
             status.push(end.clone());
             continue;
         }
+        beneath[i] = Some(i);
         let mut open: Vec<Status> = Vec::new();
         for need in &p.needs {
             open.extend(match need {
-                Need::Own(id) => own.get(&(p.node.as_str(), id.as_str())).and_then(|o| {
-                    stuck[i] |= stuck[*o];
-                    match &ended[*o] {
-                        Some(Status::Failed { .. }) => {
-                            Some(Status::Blocked { why: format!("{id} on {} failed", p.node) })
-                        }
-                        Some(_) => None,
-                        None => Some(Status::Waiting { why: format!("{id} on {}", p.node) }),
-                    }
+                Need::Own(id) => before(id).and_then(|o| {
+                    stuck[i] |= stuck[o];
+                    beneath[o].and_then(|b| not_done(plan, &ended, b))
                 }),
                 Need::All { id, allow_failed } => {
-                    tallies.get(id.as_str()).and_then(|t| t.all(plan, id, *allow_failed))
+                    tallies.get(id.as_str()).and_then(|t| t.all(plan, id, *allow_failed, &ended))
                 }
                 Need::Turn { id, width, allow_failed } => {
                     tallies.get(id.as_str()).and_then(|t| t.turn(plan, i, *width, *allow_failed))
                 }
                 Need::Same { id } => {
-                    let incomplete = tallies.get(id.as_str()).and_then(|t| t.all(plan, id, 0));
+                    let incomplete = tallies.get(id.as_str()).and_then(|t| t.all(plan, id, 0, &ended));
                     let differ = || differ.get(id.as_str()).cloned().flatten();
                     incomplete.or_else(|| differ().map(|why| Status::Blocked { why }))
                 }

@@ -9,6 +9,7 @@
 #   install, joined               see installed.sh
 #   bootstead ...                 the program, for that site
 #   ok TEXT, broken TEXT, soon SECONDS TEXT COMMAND..., since START TEXT SECONDS COMMAND...
+#   os ...                        the openstack client on ctl1
 #   holders, token, keystone, answers PORT, size NODE N     who has the address, what is asked through it, Galera's size
 #
 # CLUSTER_KEEP=1: stays up after a failure, until Enter. CLUSTER_BINARY: another bootstead. CLUSTER_TREE: profiles of a
@@ -163,4 +164,5 @@ who_holds() {
 answers() { in_lab curl -fsS -m 1 -o /dev/null "http://$vip:$1/"; }
 keystone() { in_lab curl -sS -m 1 -o /dev/null "http://$vip:5000/v3"; }
 token() { node_run "${others[0]}" timeout 15 sh -c '. /root/openrc; OS_WAIT=4 exec /usr/libexec/bootstead/register --token'; }
+os() { node_run ctl1 timeout 180 sh -c '. /root/openrc; exec openstack "$@"' openstack "$@"; }
 size() { [ "$(node_run "$1" mariadb --protocol=socket -N -B -e "SHOW STATUS LIKE 'wsrep_cluster_size'" | cut -f2)" = "$2" ]; }
