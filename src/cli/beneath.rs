@@ -78,7 +78,7 @@ fn put(lines: Vec<String>) {
 }
 
 /// Whether there is a terminal that can show it.
-pub fn can_show(g: &Globals) -> bool {
+fn can_show(g: &Globals) -> bool {
     let dumb = std::env::var("TERM").is_ok_and(|t| t == "dumb" || t.is_empty());
     !g.json && !dumb && std::io::stdout().is_terminal()
 }
