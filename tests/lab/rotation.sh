@@ -16,7 +16,7 @@ address_of() { awk -v n="$1" '$1 == n { print $3 }' <<<"$names"; }
 # watch_outages: until $work/watched is gone, asks every half second through the address, and who has it
 watch_outages() {
   local start now port
-  : >"$work/outages.txt"
+  echo "$(date +%s%N) begin" >"$work/outages.txt"
   while [ -e "$work/watched" ]; do
     start=$(date +%s%N)
     for port in 5000 8774; do
@@ -26,9 +26,10 @@ watch_outages() {
     now=$(date +%s%N)
     [ $(((now - start) / 1000000)) -ge 500 ] || sleep 0.3
   done
+  echo "$(date +%s%N) end" >>"$work/outages.txt"
 }
-longest() { # PORT: the longest time without an answer, in seconds
-  awk -v port="$1" '$2 == port { if (last && $1 - last > most) most = $1 - last; last = $1 } END { printf "%.1f", most / 1e9 }' "$work/outages.txt"
+longest() { # PORT: the longest time without an answer, in seconds, from the begin to the end of the watch
+  awk -v port="$1" '$2 == port || $2 == "begin" || $2 == "end" { if (last && $1 - last > most) most = $1 - last; last = $1 } END { printf "%.1f", most / 1e9 }' "$work/outages.txt"
 }
 
 rotation() {
@@ -47,6 +48,7 @@ rotation() {
   touch "$work/watched"
   watch_outages &
   watching=$!
+  : >"$work/rotated.txt"
   for one in "${by_plan[@]}"; do bootstead secrets rotate "$one" >>"$work/rotated.txt" || broken "$one is made anew"; done
   bootstead plan --diff >"$work/rotated-plan.txt"
   bootstead apply --yes --wait 900 >"$work/rotated-apply.txt" || { tail -n 20 "$work/rotated-apply.txt"; broken "the plan with new secrets"; }
