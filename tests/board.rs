@@ -28,6 +28,7 @@ fn arm(ledger: &mut Ledger, secs: u64, m: Mac) {
         image: "debian12".into(),
         role: "compute".into(),
         erase: vec![],
+        bound: None,
     };
     take(ledger, secs, m, what);
 }
@@ -241,7 +242,7 @@ fn a_timeline_has_deltas_and_folds_what_repeats() {
         answered: "offer 10.77.3.232, loader snponly.efi".into(),
     };
     let story = [
-        (0, What::Armed { arming: 1, by: "ann".into(), image: "debian12".into(), role: "compute".into(), erase: vec![] }),
+        (0, What::Armed { arming: 1, by: "ann".into(), image: "debian12".into(), role: "compute".into(), erase: vec![], bound: None }),
         (60, asked("discover from x64 UEFI")),
         (64, asked("discover from x64 UEFI")),
         (72, asked("discover from x64 UEFI")),

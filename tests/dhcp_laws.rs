@@ -345,10 +345,20 @@ fn a_declined_address_is_set_aside_and_another_one_offered() {
 #[test]
 fn while_a_rival_is_here_only_the_site_s_own_nodes_are_served() {
     let mut scene = Scene::new(support::site(1, 0));
-    scene.desk.rival_here = true;
     let pxe: (u8, &[u8]) = (60, b"PXEClient");
-    assert!(scene.hear(&ask(1, Mac([2, 0, 0, 0, 0, 9]), &[pxe]), 0).ignored);
-    assert!(scene.hear(&ask(1, support::mac(0), &[pxe]), 0).reply.is_some());
+    let mut expect = |scene: &mut Scene, strangers: bool| {
+        assert_eq!(scene.hear(&ask(1, Mac([2, 0, 0, 0, 0, 9]), &[pxe]), 0).reply.is_some(), strangers);
+        assert!(scene.hear(&ask(1, support::mac(0), &[pxe]), 0).reply.is_some());
+    };
+    expect(&mut scene, true);
+    scene.desk.rival_here = true;
+    expect(&mut scene, false);
+    scene.desk.rival_here = false;
+    // A cable that was plugged in just now may lead to one.
+    scene.desk.unsure.insert("eth1".to_string());
+    expect(&mut scene, false);
+    scene.desk.unsure.clear();
+    expect(&mut scene, true);
 }
 
 #[test]
@@ -379,6 +389,51 @@ fn a_relay_s_information_returns_byte_for_byte_and_last() {
     assert_eq!(reply.bytes[at - 2..at], [82, raw.len() as u8]);
     assert_eq!(reply.bytes[at + raw.len()], 255);
     assert_eq!(reply.route, bootstead::dhcp::Route::Relay(heard.giaddr));
+}
+
+/// RFC 2131 §4.3.1, RFC 3527 (field-pain #9, #23).
+#[test]
+fn what_a_relay_brings_from_another_network_gets_no_address() {
+    let mut scene = Scene::new(support::site(1, 0));
+    let pxe: (u8, &[u8]) = (60, b"PXEClient");
+    let elsewhere = |mac: Mac, options: &[(u8, &[u8])]| {
+        let mut heard = ask(1, mac, options);
+        heard.giaddr = Ipv4Addr::new(192, 168, 5, 1);
+        heard
+    };
+    let turn = scene.hear(&elsewhere(Mac([2, 0, 0, 0, 0, 9]), &[pxe]), 0);
+    assert_eq!((turn.reply, turn.events.len(), turn.ignored), (None, 0, true), "a stranger: silence");
+    let turn = scene.hear(&elsewhere(support::mac(0), &[pxe]), 1);
+    assert_eq!(turn.reply, None);
+    let [Event { what: What::Refused { why, .. }, .. }] = turn.events.as_slice() else {
+        panic!("{:?}", turn.events)
+    };
+    assert!(why.contains("the network of 192.168.5.1"), "{why}");
+    // The relay's own address is elsewhere, the client's link is ours.
+    let turn = scene.hear(&elsewhere(support::mac(0), &[pxe, (82, &[1, 1, 7, 5, 4, 10, 77, 0, 9])]), 2);
+    assert!(turn.reply.is_some());
+    // And the other way round: a relay of ours with a link of another network. Broken options say nothing.
+    let mut heard = elsewhere(support::mac(0), &[pxe, (82, &[5, 4, 192, 168, 6, 1])]);
+    heard.giaddr = Ipv4Addr::new(10, 77, 0, 9);
+    assert_eq!(scene.hear(&heard, 3).reply, None);
+    let mut heard = elsewhere(support::mac(0), &[pxe, (82, &[5, 9, 192])]);
+    heard.giaddr = Ipv4Addr::new(10, 77, 0, 9);
+    assert!(scene.hear(&heard, 4).reply.is_some());
+}
+
+/// Firmware that is offered nothing to load may never ask for the address: the offer itself says why (field-pain #18).
+#[test]
+fn a_machine_that_no_loader_is_for_is_told_of_before_it_takes_its_address() {
+    let mut scene = Scene::new(support::site(1, 0));
+    let turn = scene.hear(&ask(1, support::mac(0), &[(60, b"PXEClient"), (93, &[0, 27])]), 0);
+    assert!(turn.reply.is_some());
+    assert!(
+        turn.events
+            .iter()
+            .any(|e| matches!(&e.what, What::Refused { why, .. } if why.contains("architecture 27"))),
+        "{:?}",
+        turn.events
+    );
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn what() -> impl Strategy<Value = What> {
     ];
     let person = prop_oneof![
         4 => (0u32..5, text(), prop::collection::vec(text(), 0..2)).prop_map(|(arming, by, erase)| What::Armed {
-            arming, by, image: "debian12".into(), role: "compute".into(), erase
+            arming, by, image: "debian12".into(), role: "compute".into(), erase, bound: None
         }),
         1 => (text(), text()).prop_map(|(why, by)| What::Held { why, by }),
         1 => text().prop_map(|by| What::Released { by }),
@@ -235,7 +235,7 @@ proptest! {
                 Move::PersonArms => {
                     let arming = w.ledger.next_arming(m);
                     prop_assert!(arming > current, "an arming number was used twice");
-                    let what = What::Armed { arming, by: "p".into(), image: "i".into(), role: "r".into(), erase: vec![] };
+                    let what = What::Armed { arming, by: "p".into(), image: "i".into(), role: "r".into(), erase: vec![], bound: None };
                     if w.fact(m, what) {
                         armed.insert(m, arming);
                     }

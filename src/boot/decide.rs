@@ -4,6 +4,7 @@
 //! the script and the answer file name the same image, role and reason for one machine at one time.
 
 use super::ask::{Ask, Stage};
+use super::bound::changed;
 use crate::base::{Mac, Timestamp};
 use crate::images::{Image, Stock};
 use crate::lifecycle::{Lane, Ledger, State};
@@ -71,6 +72,10 @@ pub enum Why {
     Lacks {
         what: String,
     },
+    /// Armed for something else than the site file says now.
+    Changed {
+        node: String,
+    },
     /// Answers were taken, and now it network-boots again (field-pain #81, #82): never a second installation.
     AlreadyInstalling {
         arming: u32,
@@ -109,6 +114,11 @@ impl fmt::Display for Why {
                 write!(f, "it is armed (arming {arming}) to be installed as {role} with {image} by {lane}")
             }
             Why::Lacks { what } => write!(f, "it is armed, but {what}"),
+            Why::Changed { node } => write!(
+                f,
+                "the site file gives it another name, role, image, address or disk than when it was armed: \
+                 `bootstead node forget {node}`, then arm it again"
+            ),
             Why::AlreadyInstalling { arming } => write!(
                 f,
                 "arming {arming} was used: its installation began and has not reported its end; it gets its disk"
@@ -156,6 +166,9 @@ pub fn decide(known: Known<'_>, ask: &Ask, _now: Timestamp) -> Decision {
 pub fn orders(known: Known<'_>, node: &Node) -> (Orders, Why) {
     let role = known.site.role(node);
     match known.ledger.state(node.mac()) {
+        State::Armed { .. } | State::Booting { .. } if changed(known.site, known.ledger, node) => {
+            (Orders::Wait { tries: PATIENT }, Why::Changed { node: node.name.clone() })
+        }
         State::Armed { arming, .. } | State::Booting { arming, .. } => {
             let ready = match known.images.get(&role.image) {
                 None => Err(format!("there is no image named {}", role.image)),

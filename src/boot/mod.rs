@@ -3,6 +3,7 @@
 pub mod address;
 pub mod answers;
 pub mod ask;
+pub mod bound;
 pub mod compare;
 pub mod decide;
 pub mod grub;

@@ -17,6 +17,19 @@ pub struct Kernel {
 
 /// How long a refused or waiting machine waits before it asks again, in seconds.
 pub const WAIT_SECS: u32 = 20;
+/// How often a waiting machine asks a server that does not answer, five seconds apart: a restart, a cable, a full disk
+/// must not throw it out of its wait (field-pain #54); after half an hour it goes on.
+const UNHEARD: u32 = 360;
+
+/// Set by a script that ends on purpose, so that `autoexec` does not take its end for a server that gave no answer.
+const LEAVING: &str = "leaving";
+
+/// The lines with which a script gives the machine to its firmware's next boot device. With an error: a UEFI boot
+/// manager goes on only after a boot option that failed; after one that returned EFI_SUCCESS it shows its menu (EDK2,
+/// BdsEntry.c; seen with OVMF, where `exit 0` ended in the setup screen).
+fn next_device() -> String {
+    format!("set {LEAVING} yes\nexit 1\n")
+}
 
 /// The script that a machine runs to find its own script: works whatever DHCP told it (field-pain #8, #61).
 pub fn autoexec(server_url: &str) -> String {
@@ -29,6 +42,7 @@ pub fn autoexec(server_url: &str) -> String {
          chain --autofree {server_url}/boot.ipxe?mac=${{netX/mac:hexhyp}}&platform=${{platform}}&arch=${{buildarch}} || goto wait\n\
          exit\n\
          :wait\n\
+         isset ${{{LEAVING}}} && exit 1 ||\n\
          inc tries\n\
          iseq ${{tries}} 36 && goto give_up ||\n\
          echo Bootstead: no answer from {server_url} yet (error ${{errno}}), trying again in 5 seconds\n\
@@ -68,7 +82,7 @@ pub fn install(title: &str, k: &Kernel) -> String {
 ///
 /// The ladder of field-pain #59 and #60. BIOS: the first disk by number, then `exit`. UEFI: the installed system's own
 /// loader by its file name, in `vendors` (directories below \\EFI, for example `debian`), shim before GRUB; then
-/// `exit`, after which firmware goes on in its own boot order. iPXE of 2025 finds the file on any local disk (shown
+/// an end that lets firmware go on in its own boot order. iPXE of 2025 finds the file on any local disk (shown
 /// with OVMF; iPXE of 2019 fails the command and goes on). There never without a file name, and never \\EFI\\BOOT: either
 /// could start an installer stick. BIOS knows no file names: a stick may be the first disk (docs/what-goes-wrong.md).
 pub fn local_disk(title: &str, firmware: Firmware, arch: Arch, vendors: &[String]) -> String {
@@ -88,7 +102,7 @@ pub fn local_disk(title: &str, firmware: Firmware, arch: Arch, vendors: &[String
                     );
                 }
             }
-            out.push_str("exit 0\n");
+            out.push_str(&next_device());
         }
     }
     out
@@ -104,9 +118,20 @@ pub fn wait(lines: &[String], server_url: &str, next: u32) -> String {
     }
     let _ = write!(
         out,
-        "echo Bootstead: asking again in {WAIT_SECS} seconds; Ctrl-C goes on to the next boot device\n\
-         sleep {WAIT_SECS} || exit 1\n\
-         chain --replace --autofree {server_url}/boot.ipxe?mac=${{netX/mac:hexhyp}}&platform=${{platform}}&arch=${{buildarch}}&try={next} || exit 1\n"
+        "set unheard:int32 0\n\
+         echo Bootstead: asking again in {WAIT_SECS} seconds; Ctrl-C goes on to the next boot device\n\
+         sleep {WAIT_SECS} || goto leave\n\
+         :ask\n\
+         chain --replace --autofree {server_url}/boot.ipxe?mac=${{netX/mac:hexhyp}}&platform=${{platform}}&arch=${{buildarch}}&try={next} || goto unheard\n\
+         :unheard\n\
+         inc unheard\n\
+         iseq ${{unheard}} {UNHEARD} && goto leave ||\n\
+         echo Bootstead: no answer from {server_url} (error ${{errno}}), trying again in 5 seconds\n\
+         sleep 5 || goto leave\n\
+         goto ask\n\
+         :leave\n\
+         {}",
+        next_device()
     );
     out
 }
@@ -145,7 +170,7 @@ mod tests {
             "#!ipxe\necho t\n\
              sanboot --no-describe --drive 0 --filename \\EFI\\debian\\shimx64.efi ||\n\
              sanboot --no-describe --drive 0 --filename \\EFI\\debian\\grubx64.efi ||\n\
-             exit 0\n"
+             set leaving yes\nexit 1\n"
         );
         let bios = local_disk("t", Firmware::Bios, Arch::Amd64, &[]);
         assert!(bios.contains("--drive 0x80 ||\nexit"));

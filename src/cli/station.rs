@@ -3,6 +3,7 @@
 use super::Globals;
 use crate::api::{self, Intent};
 use crate::base::{Mac, Timestamp};
+use crate::boot::bound::armed;
 use crate::cluster::{Presence, gates, standings};
 use crate::lifecycle::{Event, Ledger, What};
 use crate::problem::{Problem, Problems};
@@ -214,15 +215,8 @@ impl<'a> Station<'a> {
         let mut store = Sqlite::open(&self.globals.state_dir())?;
         let mut ledger = self.ledger()?;
         let mac = node.mac();
-        let role = site.role(node);
         let what = match verb {
-            Verb::Arm => What::Armed {
-                arming: ledger.next_arming(mac),
-                by: by(),
-                image: role.image.clone(),
-                role: role.name.clone(),
-                erase: erase.to_vec(),
-            },
+            Verb::Arm => armed(site, node, ledger.next_arming(mac), by(), erase.to_vec()),
             Verb::Hold => What::Held { why: why.to_string(), by: by() },
             Verb::Release => What::Released { by: by() },
             Verb::Forget => What::Forgotten { by: by() },

@@ -53,6 +53,22 @@ impl Heard {
     pub fn relayed(&self) -> bool {
         !self.giaddr.is_unspecified()
     }
+    /// An address of the network that a relayed client is on: what the relay says in option 82 (RFC 3527 link
+    /// selection), else the relay's own (RFC 2131 §4.3.1). None for clients on our own segment.
+    pub fn link(&self) -> Option<Ipv4Addr> {
+        const LINK_SELECTION: u8 = 5;
+        let mut rest = self.relay.as_deref().unwrap_or_default();
+        while let [code, length, tail @ ..] = rest {
+            let Some((value, after)) = tail.split_at_checked(usize::from(*length)) else { break };
+            if *code == LINK_SELECTION
+                && let Ok(address) = <[u8; 4]>::try_from(value)
+            {
+                return Some(address.into());
+            }
+            rest = after;
+        }
+        self.relayed().then_some(self.giaddr)
+    }
     /// The address that it wants: option 50, or the one that it renews.
     pub fn wanted(&self) -> Option<Ipv4Addr> {
         self.requested.or((!self.ciaddr.is_unspecified()).then_some(self.ciaddr))

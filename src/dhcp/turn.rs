@@ -5,7 +5,7 @@ use super::packet::{Heard, Kind};
 use crate::base::{Mac, Timestamp};
 use crate::boot::address::Offers;
 use crate::boot::decide::identity;
-use crate::boot::{Act, Decision, Known, decide};
+use crate::boot::{Act, Decision, Known, Why, decide};
 use crate::lifecycle::{Event, What, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -25,6 +25,8 @@ pub struct Desk {
     pub offers: Offers,
     /// Another DHCP server that the site does not tolerate answers here: no pool addresses until it is gone.
     pub rival_here: bool,
+    /// Interfaces whose cable was plugged in just now: who else answers there is not known yet.
+    pub unsure: BTreeSet<String>,
     trying: BTreeMap<Mac, Trying>,
     refused: BTreeMap<Mac, (Timestamp, String)>,
     twins: BTreeSet<(Mac, Mac)>,
@@ -71,12 +73,39 @@ impl Desk {
             Kind::Discover | Kind::Request | Kind::Inform => {
                 let decision = decide(known, &heard.ask, now);
                 let stranger = known.site.node_by_mac(mac).is_none();
-                if decision.act == Act::Silence || (stranger && self.rival_here) {
+                if let Some(link) = heard.link().filter(|link| !me.network.cidr.contains(*link)) {
+                    return self.elsewhere(known, heard, link, stranger, now);
+                }
+                if decision.act == Act::Silence || (stranger && (self.rival_here || !self.unsure.is_empty()))
+                {
                     return Turn { ignored: true, ..Turn::default() };
                 }
                 self.serve(known, me, heard, &decision, now)
             }
         }
+    }
+
+    /// A relay passed on what a machine of another network asked: our addresses are of no use there (RFC 2131 §4.3.1),
+    /// and that network may have a server of its own (field-pain #9, #23).
+    fn elsewhere(
+        &mut self,
+        known: Known<'_>,
+        heard: &Heard,
+        link: Ipv4Addr,
+        stranger: bool,
+        now: Timestamp,
+    ) -> Turn {
+        if stranger {
+            return Turn { ignored: true, ..Turn::default() };
+        }
+        let network = known.site.provisioning();
+        let why = format!(
+            "a relay passed it on from the network of {link}, which is not the provisioning network ({}): it gets no \
+             address there; is it plugged into the right port and VLAN?",
+            network.cidr
+        );
+        let events = self.refuse(known, heard, why, now).into_iter().collect();
+        Turn { events, ..Turn::default() }
     }
 
     fn serve(
@@ -120,6 +149,10 @@ impl Desk {
                     turn.probe = Some(reply.address);
                 }
                 turn.events.extend(self.tried(known, heard, reply, now));
+                // Firmware that is offered nothing to load may never ask for the address (field-pain #18).
+                if matches!(decision.why, Why::NoLoader { .. }) {
+                    turn.events.extend(self.refuse(known, heard, decision.why.to_string(), now));
+                }
             }
             (None, Kind::Discover) if address.is_none() => {
                 let network = &site.server.provisioning;

@@ -126,6 +126,9 @@ pub enum What {
         /// Serial numbers of disks that may be erased in this one installation, beside those of the site file.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         erase: Vec<String>,
+        /// The digest of what was shown and confirmed (`boot::bound`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bound: Option<Sha256>,
     },
     Held {
         why: String,
@@ -246,7 +249,7 @@ impl What {
             What::RivalHeard { interface, server, offer } => {
                 format!("another DHCP server, {server}, answers on {interface}: {offer}")
             }
-            What::Armed { arming, by, image, role, erase } => {
+            What::Armed { arming, by, image, role, erase, .. } => {
                 let approved = match erase.as_slice() {
                     [] => String::new(),
                     disks => format!("; whatever is on disk {} may be erased", disks.join(" and ")),

@@ -4,7 +4,7 @@ use super::event::{Event, What, Wire};
 use super::state::State;
 use super::step::{Refused, step};
 use super::work::Work;
-use crate::base::{ClientArch, Mac, Timestamp};
+use crate::base::{ClientArch, Mac, Sha256, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -18,6 +18,11 @@ pub struct Record {
     pub first_seen: Timestamp,
     /// The last sign of life over any wire.
     pub last_seen: Timestamp,
+    /// The last sign that its operating system or installer was at work. A machine that only network-boots, over and
+    /// over, is seen and is not at work.
+    pub at_work: Timestamp,
+    /// When it first network-booted after something was last at work on it.
+    pub rebooted: Option<Timestamp>,
     /// How often it asked to boot from the network since its last arming.
     pub boots: u32,
     pub arch: Option<ClientArch>,
@@ -31,6 +36,12 @@ pub struct Record {
     /// Serial numbers of disks that the last arming approved for erasing, beside those of the site file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approved: Vec<String>,
+    /// Somebody else was heard to use an address of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
+    /// What the last arming was for: only that is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Sha256>,
     /// The fast lane's hardware report, as JSON text.
     pub hardware: Option<String>,
 }
@@ -42,6 +53,8 @@ impl Record {
             armings: 0,
             first_seen: at,
             last_seen: at,
+            at_work: at,
+            rebooted: None,
             boots: 0,
             arch: None,
             uuid: None,
@@ -50,9 +63,28 @@ impl Record {
             last: None,
             refused: None,
             approved: Vec::new(),
+            taken: None,
+            bound: None,
             hardware: None,
         }
     }
+}
+
+impl Record {
+    /// Its operating system or installer gave a sign of life at `at`.
+    fn works(&mut self, at: Timestamp) {
+        self.last_seen = at;
+        self.at_work = at;
+        self.rebooted = None;
+    }
+}
+
+/// Somebody else uses an address: who, if that was heard, and until when it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    pub address: Ipv4Addr,
+    pub by: Option<Mac>,
+    pub until: Timestamp,
 }
 
 /// How far an installation is.
@@ -110,12 +142,14 @@ impl Ledger {
         let r = self.records.entry(*mac).or_insert_with(|| Record::new(*at));
         r.state = next;
         match what {
-            What::Armed { arming, erase, .. } => {
+            What::Armed { arming, erase, bound, .. } => {
                 r.armings = *arming;
                 r.approved = erase.clone();
+                r.bound = *bound;
                 r.boots = 0;
                 r.progress = None;
                 r.refused = None;
+                r.rebooted = None;
             }
             What::Forgotten { .. } => {
                 *r = Record { armings: r.armings, ..Record::new(*at) };
@@ -124,6 +158,10 @@ impl Ledger {
             }
             What::Asked { wire, boot, asked, .. } => {
                 r.last_seen = *at;
+                match boot {
+                    true => r.rebooted = r.rebooted.or(Some(*at)),
+                    false => r.works(*at),
+                }
                 r.boots += u32::from(*boot && *wire == Wire::Http);
                 r.last = Some((*wire, asked.clone()));
             }
@@ -142,21 +180,22 @@ impl Ledger {
                     self.let_go(*mac);
                 }
             }
-            What::AddressInUse { address, until, .. } => {
+            What::AddressInUse { address, until, by } => {
                 self.set_aside.insert(*address, *until);
+                r.taken = Some(Taken { address: *address, by: *by, until: *until });
                 if self.leases.get(mac).is_some_and(|l| l.address == *address) {
                     self.let_go(*mac);
                 }
             }
             What::Progressed { step, percent, bytes, .. } => {
-                r.last_seen = *at;
+                r.works(*at);
                 r.progress = Some(Progress { at: *at, step: step.clone(), percent: *percent, bytes: *bytes });
             }
             What::InstallReported { .. } | What::FirstBooted { .. } | What::AnswersServed { .. } => {
-                r.last_seen = *at;
+                r.works(*at);
                 r.refused = None;
             }
-            What::Log { .. } | What::AgentJoined { .. } => r.last_seen = *at,
+            What::Log { .. } | What::AgentJoined { .. } => r.works(*at),
             What::Refused { why, .. } => r.refused = Some(why.clone()),
             What::Hardware { report } => r.hardware = Some(report.clone()),
             What::Held { .. } | What::Released { .. } | What::SentToDisk { .. } => {}
@@ -199,7 +238,7 @@ impl Ledger {
         self.records.get(&mac)
     }
     /// Every machine ever heard of or armed.
-    pub fn records(&self) -> impl Iterator<Item = (Mac, &Record)> {
+    pub fn records(&self) -> impl ExactSizeIterator<Item = (Mac, &Record)> {
         self.records.iter().map(|(m, r)| (*m, r))
     }
     /// The state of a machine; `Expected` where nothing happened yet.

@@ -16,7 +16,8 @@ pub struct Overdue {
 
 /// How long a state may last without a sign of life, in seconds, and what to look at then.
 ///
-/// Installing is judged by silence, not by its length: a slow link is no fault.
+/// Installing is judged by silence, not by its length: a slow link is no fault. What counts is the installer's own
+/// voice: a machine that lost its power in mid-installation and now network-boots for ever is heard all the time.
 fn limit(state: &State) -> Option<(u64, &'static str)> {
     match state {
         State::Armed { .. } => Some((
@@ -38,12 +39,31 @@ fn limit(state: &State) -> Option<(u64, &'static str)> {
     }
 }
 
+/// It network-booted in mid-installation and nothing has been at work on it since. Some grace: an installer whose
+/// last report was lost boots its system next, which calls home.
+fn cut_off(waited: u64) -> Option<Overdue> {
+    (waited > CUT_OFF_SECS * 1000).then(|| Overdue {
+        for_millis: waited,
+        look_at: format!(
+            "cut off for {}: it network-booted in mid-installation, and neither its installer nor its system has spoken \
+             since; if its power was cut: forget it, then arm it again",
+            span(waited)
+        ),
+    })
+}
+
+/// How long a machine that network-booted in mid-installation may stay silent, in seconds: its own system's first boot.
+const CUT_OFF_SECS: u64 = 5 * 60;
+
 /// Whether `record` has waited too long at `now`.
 pub fn overdue(record: &Record, now: Timestamp) -> Option<Overdue> {
-    let (secs, look_at) = limit(&record.state)?;
     let since = record.state.since()?;
+    if let (State::Installing { .. }, Some(at)) = (&record.state, record.rebooted.filter(|at| *at > since)) {
+        return cut_off(now.since(at));
+    }
+    let (secs, look_at) = limit(&record.state)?;
     let last = match record.state {
-        State::Installing { .. } => record.last_seen.max(since),
+        State::Installing { .. } => record.at_work.max(since),
         _ => since,
     };
     let waited = now.since(last);

@@ -5,6 +5,7 @@ use super::reply::Reply;
 use super::routes::Asked;
 use super::shared::Shared;
 use crate::base::Mac;
+use crate::boot::bound;
 use crate::kickstart::Answer;
 use crate::lifecycle::{Event, Lane, State, What};
 use crate::problem::Problem;
@@ -12,6 +13,9 @@ use crate::site::Node;
 use hyper::{HeaderMap, Method, StatusCode};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+
+/// How much of an asked-for name is kept, in characters.
+const NAME: usize = 80;
 
 /// Rendered answers of the installations under way: a retry gets the same bytes, also after a reload.
 #[derive(Default)]
@@ -50,7 +54,8 @@ pub async fn serve(shared: &Arc<Shared>, asked: &Asked) -> Reply {
     if world.site.role(node).lane == Lane::Fast {
         return Reply::not_found("answer file: this node is installed by the fast lane");
     }
-    let what_asked = format!("the answer file {file}");
+    // A name of the client's own making: journal and memory keep so much of it and no more.
+    let what_asked = format!("the answer file {}", file.chars().take(NAME).collect::<String>());
     let arming = match allowed(shared, node, token, asked) {
         Ok(arming) => arming,
         Err(why) => {
@@ -84,6 +89,7 @@ pub async fn serve(shared: &Arc<Shared>, asked: &Asked) -> Reply {
 /// The arming that this request belongs to, or why it may not.
 fn allowed(shared: &Shared, node: &Node, token: &str, asked: &Asked) -> Result<u32, String> {
     let state = shared.hub.ledger().state(node.mac()).clone();
+    bound::unchanged(&shared.hub.world().site, &shared.hub.ledger(), node)?;
     let current = match &state {
         State::Armed { arming, .. } | State::Booting { arming, .. } | State::Installing { arming, .. } => {
             Some(*arming)
@@ -94,6 +100,9 @@ fn allowed(shared: &Shared, node: &Node, token: &str, asked: &Asked) -> Result<u
         return Err(format!("this token is not for an installation of {} that may go on now", node.name));
     };
     cross_check(node, &asked.headers)?;
+    if let Some(other) = shared.other_holder(asked.from, node) {
+        return Err(format!("this request came from the address of {other}, not of {}", node.name));
+    }
     Ok(arming)
 }
 

@@ -7,6 +7,7 @@ use super::routes::{Asked, Target};
 use super::shared::Shared;
 use crate::api::Intent;
 use crate::base::Mac;
+use crate::boot::bound::armed;
 use crate::lifecycle::{Event, What};
 use crate::problem::{Problem, Problems, did_you_mean};
 use crate::site::Site;
@@ -153,10 +154,9 @@ async fn change(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
                 let help = Some("add it to the site file and reload".to_string());
                 return sorry(StatusCode::NOT_FOUND, error, help);
             };
-            let role = world.site.role(node);
             let arming = shared.hub.ledger().next_arming(mac);
             let erase = wish.erase.iter().map(|s| clean(s, 200)).filter(|s| !s.is_empty()).collect();
-            What::Armed { arming, by, image: role.image.clone(), role: role.name.clone(), erase }
+            armed(&world.site, node, arming, by, erase)
         }
         Target::Hold if why.is_empty() => {
             let help = Some("say why it is held: whoever stands before it will read it".to_string());

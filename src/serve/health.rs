@@ -46,6 +46,10 @@ impl Health {
     pub fn dhcp(&self) -> String {
         self.dhcp.get().map_or_else(|| "off".to_string(), |d| d.said())
     }
+    /// Whether this process serves DHCP.
+    pub fn serves_dhcp(&self) -> bool {
+        self.dhcp.get().is_some()
+    }
     /// DHCP is served by this one.
     pub fn set_dhcp(&self, served: Arc<dhcp::Shared>) {
         let _ = self.dhcp.set(served);

@@ -3,9 +3,11 @@
 use super::path::{self, Parameters};
 use super::reply::{Outgoing, Reply};
 use super::routes::{self, Asked, Door, NoRoute, Target};
+use super::seats::Seats;
 use super::sendfile::{Jobs, Pipe};
 use super::shared::Shared;
 use super::{agent_files, answers, control, media, plans, reports, scripts};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::ALLOW;
@@ -32,8 +34,10 @@ const STALLED: Duration = Duration::from_secs(300);
 const CONNECTIONS: usize = 8192;
 /// The longest body of a request, in bytes: a hardware report of a machine with very many disks.
 const BODY: usize = 512 * 1024;
-/// How long a body may take to arrive.
+/// How long a body may take to arrive, and how long it may have to wait for its turn.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// Bodies that the network may send at once: they are in memory before the token in them can be looked at.
+static BODIES: Semaphore = Semaphore::const_new(64);
 /// How long transfers may go on after the server was told to stop.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -45,9 +49,10 @@ pub async fn network(
     mut stop: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Arc::new(Seats::default());
     let graceful = GracefulShutdown::new();
     loop {
-        let Ok(seat) = room.clone().acquire_owned().await else { break };
+        let Ok(chair) = room.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|s| *s) => break,
@@ -61,6 +66,11 @@ pub async fn network(
                 continue;
             }
         };
+        let from = from.ip().to_canonical();
+        let Some(seat) = seats.take(from) else {
+            tracing::debug!("{from} has more connections than one address may have; another one is closed");
+            continue;
+        };
         let socket = socket2::SockRef::from(&stream);
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_user_timeout(Some(STALLED));
@@ -70,8 +80,8 @@ pub async fn network(
         let watcher = graceful.watcher();
         let shared = shared.clone();
         tokio::spawn(async move {
-            connection(pipe, shared, Door::Network, Some(from.ip().to_canonical()), jobs, watcher).await;
-            drop(seat);
+            connection(pipe, shared, Door::Network, Some(from), jobs, watcher).await;
+            drop((seat, chair));
         });
     }
     drop(listener);
@@ -159,10 +169,7 @@ async fn handle(
         return (format!("{} (a path outside)", head.method), Reply::not_found("such path"));
     };
     let route = routes::find(door, &head.method, &path);
-    let told = match route.map(|r| r.target) {
-        Ok(Target::Answer) => format!("{} /a/{}/…/{}", head.method, path[1], path[3]),
-        _ => format!("{} /{}", head.method, path.join("/")),
-    };
+    let told = format!("{} {}", head.method, tellable(&path));
     let route = match route {
         Ok(route) => route,
         Err(NoRoute::NotFound) => return (told, Reply::not_found("such page")),
@@ -172,14 +179,41 @@ async fn handle(
             return (told, reply.with(ALLOW, names.join(", ")));
         }
     };
-    let body = match tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY).collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(_)) => return (told, Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "this is too long\n")),
-        Err(_) => return (told, Reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive\n")),
+    let body = match self::body(door, &head.method, body).await {
+        Ok(body) => body,
+        Err(refused) => return (told, refused),
     };
     let query = Parameters::read(head.uri.query().unwrap_or_default());
     let asked = Asked { method: head.method, path, query, headers: head.headers, from, body };
     (told, dispatch(shared, route.target, &asked).await)
+}
+
+/// A path as it may stand in a log: whatever stands where a token belongs is left out, whether the route exists or not.
+fn tellable(path: &[String]) -> String {
+    let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    if let ["a", _, token, ..] = parts.as_mut_slice() {
+        *token = "…";
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// The body of a request whose method has one.
+async fn body(door: Door, method: &Method, body: Incoming) -> Result<Bytes, Reply> {
+    if *method != Method::POST {
+        return Ok(Bytes::new());
+    }
+    let read = async {
+        let _turn = match door {
+            Door::Network => BODIES.acquire().await.ok(),
+            Door::Socket => None,
+        };
+        Limited::new(body, BODY).collect().await
+    };
+    match tokio::time::timeout(BODY_WITHIN, read).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(_)) => Err(Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "this is too long\n")),
+        Err(_) => Err(Reply::text(StatusCode::REQUEST_TIMEOUT, "the body did not arrive\n")),
+    }
 }
 
 async fn dispatch(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
@@ -226,4 +260,18 @@ fn image(shared: &Shared, asked: &Asked) -> Reply {
         reply.fetch = Some(shared.tally.begin(mac, single, reply.content.size()));
     }
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_told_whatever_the_path() {
+        let told = |path: &str| tellable(&path.split('/').map(str::to_string).collect::<Vec<_>>());
+        assert_eq!(told("a/02-00/secret/ks.cfg"), "/a/02-00/…/ks.cfg");
+        assert_eq!(told("a/02-00/secret"), "/a/02-00/…");
+        assert_eq!(told("a/02-00/secret/more/ks.cfg"), "/a/02-00/…/more/ks.cfg");
+        assert_eq!(told("images/debian12/linux"), "/images/debian12/linux");
+    }
 }

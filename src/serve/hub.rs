@@ -17,6 +17,7 @@ pub struct Hub {
     ledger: RwLock<Ledger>,
     world: RwLock<Arc<World>>,
     watch: tokio::sync::watch::Sender<u64>,
+    began_after: Option<Timestamp>,
 }
 
 /// What changes only by a reload: swapped as a whole.
@@ -56,11 +57,12 @@ impl Hub {
     /// Replays the journal and goes on from there.
     pub fn new(store: Box<dyn Store>, world: World) -> Result<Hub, Problem> {
         let mut ledger = Ledger::default();
-        let mut seq = 0;
+        let (mut seq, mut last) = (0, None);
         loop {
             let part = store.read(seq, 10_000)?;
-            let Some(last) = part.last() else { break };
-            seq = last.seq;
+            let Some(end) = part.last() else { break };
+            seq = end.seq;
+            last = Some(end.event.at);
             for entry in &part {
                 let _ = ledger.apply(&entry.event);
             }
@@ -70,7 +72,13 @@ impl Hub {
             ledger: RwLock::new(ledger),
             world: RwLock::new(Arc::new(world)),
             watch: tokio::sync::watch::channel(seq).0,
+            began_after: last,
         })
+    }
+
+    /// When the last fact happened that was in the journal at the start.
+    pub fn began_after(&self) -> Option<Timestamp> {
+        self.began_after
     }
 
     /// The ledger as it is now. Keep the guard short: writers wait for it.
@@ -107,14 +115,26 @@ impl Hub {
             let ledger = self.ledger();
             let mut states: BTreeMap<Mac, crate::lifecycle::State> = BTreeMap::new();
             let mut keys: BTreeMap<Mac, crate::base::Sha256> = BTreeMap::new();
+            let mut armings: BTreeMap<Mac, u32> = BTreeMap::new();
+            let world = self.world();
+            let mut room = (world.site.nodes.len() + STRANGERS).saturating_sub(ledger.records().len());
             for event in events {
                 let result = match event.mac {
                     None => Ok(()),
                     Some(mac) => {
+                        let new = !states.contains_key(&mac) && ledger.record(mac).is_none();
+                        if new && world.site.node_by_mac(mac).is_none() && hearsay(&event.what) {
+                            if room == 0 {
+                                results.push(Err(Refused("too many unknown machines were heard".into())));
+                                continue;
+                            }
+                            room -= 1;
+                        }
                         let state = states.entry(mac).or_insert_with(|| ledger.state(mac).clone());
                         crate::lifecycle::step(state, &event.what, event.at)
                             .and_then(|next| ledger.work().admits(event.mac, &event.what).map(|()| next))
                             .and_then(|next| first_key(&mut keys, mac, &event.what).map(|()| next))
+                            .and_then(|next| fresh(&mut armings, &ledger, mac, &event.what).map(|()| next))
                             .map(|next| *state = next)
                     }
                 };
@@ -144,11 +164,11 @@ impl Hub {
         }
     }
 
-    /// Arms `mac` for one installation. The number is taken under the lock, so it is never used twice.
+    /// Arms `mac` for one installation; of two at the same time one is refused (`fresh`).
     pub fn arm(&self, at: Timestamp, mac: Mac, by: &str, image: &str, role: &str) -> Result<u32, NotTaken> {
         let arming = self.ledger().next_arming(mac);
         let (by, image, role) = (by.to_string(), image.to_string(), role.to_string());
-        let what = What::Armed { arming, by, image, role, erase: Vec::new() };
+        let what = What::Armed { arming, by, image, role, erase: Vec::new(), bound: None };
         self.record_one(Event::new(at, mac, what))?;
         Ok(arming)
     }
@@ -157,6 +177,26 @@ impl Hub {
     pub fn events(&self, after: u64, limit: usize, mac: Option<Mac>) -> Result<Vec<Entry>, Problem> {
         self.store.take().read_for(mac, after, limit)
     }
+}
+
+/// Machines of no site that are remembered for having been heard. Who makes up addresses shall not fill memory and
+/// journal; a lease, which the pool limits, is always recorded.
+const STRANGERS: usize = 4096;
+
+/// Whether a fact is only that somebody was heard.
+fn hearsay(what: &What) -> bool {
+    matches!(what, What::Asked { .. } | What::Refused { .. } | What::Identified { .. } | What::Log { .. })
+}
+
+/// An arming number is good for one arming, also of two within one burst.
+fn fresh(armings: &mut BTreeMap<Mac, u32>, ledger: &Ledger, mac: Mac, what: &What) -> Result<(), Refused> {
+    let What::Armed { arming, .. } = what else { return Ok(()) };
+    let last = armings.entry(mac).or_insert_with(|| ledger.record(mac).map_or(0, |r| r.armings));
+    if *arming <= *last {
+        return Err(Refused(format!("arming {arming} was used before")));
+    }
+    *last = *arming;
+    Ok(())
 }
 
 /// Of two agents that join within one burst only the first one counts.

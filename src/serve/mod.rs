@@ -12,6 +12,7 @@ pub mod clock;
 pub mod collected;
 pub mod control;
 pub mod dhcp;
+pub mod difference;
 pub mod health;
 pub mod http;
 pub mod hub;
@@ -29,6 +30,7 @@ pub mod reports;
 pub mod rivals;
 pub mod routes;
 pub mod scripts;
+pub mod seats;
 pub mod sendfile;
 pub mod shared;
 pub mod syslines;
@@ -125,7 +127,8 @@ pub struct Running {
 /// Reads the site, binds everything, replays the journal, serves. All problems of a kind at once.
 pub fn start(options: &Options, materials: Materials) -> Result<Running, Problems> {
     more_files();
-    let (world, shelf) = (materials.load)()?;
+    let load = overridden(options, materials.load);
+    let (world, shelf) = load()?;
     let (bound, addresses) = bind(options, &world)?;
     let full = !options.no_dhcp && world.site.server.dhcp == DhcpMode::Full;
     let hub = Arc::new(Hub::new(materials.store, world)?);
@@ -138,7 +141,7 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
         key: materials.key,
         pin: materials.identity.fingerprint(),
         renders: materials.renders,
-        load: materials.load,
+        load,
         shelf,
         state: options.state.clone(),
     });
@@ -315,6 +318,20 @@ async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {
     }
 }
 
+/// Reads the site with the addresses that were asked for in its place: what machines are told is what is bound.
+/// (Port 0, "any", is known only afterwards: tests.)
+fn overridden(options: &Options, load: Load) -> Load {
+    let (listen, http, agents) = (options.listen, options.http_port, options.agent_port);
+    Arc::new(move || {
+        let (mut world, shelf) = load()?;
+        let server = &mut world.site.server;
+        server.address = listen.unwrap_or(server.address);
+        server.http_port = http.filter(|p| *p != 0).unwrap_or(server.http_port);
+        server.agent_port = agents.filter(|p| *p != 0).unwrap_or(server.agent_port);
+        Ok((world, shelf))
+    })
+}
+
 /// Binds every socket, or none: all that is in the way is said at once.
 fn bind(options: &Options, world: &World) -> Result<(Bound, Addresses), Problems> {
     let server = &world.site.server;
@@ -357,10 +374,22 @@ fn take<T>(problems: &mut Problems, result: Result<T, Problem>) -> Option<T> {
     result.map_err(|p| problems.push(p)).ok()
 }
 
+/// A clock that is so far behind the journal is worth a word, in seconds.
+const BEHIND_SECS: u64 = 60;
+
 /// The journal's first words of this run: proof that it can be written, before anybody is answered.
 fn begin(shared: &Shared) -> Result<(), Problem> {
     let site = &shared.hub.world().site;
     let now = shared.clock.now();
+    if let Some(last) = shared.hub.began_after()
+        && now.since(last) == 0
+        && last.since(now) > BEHIND_SECS * 1000
+    {
+        tracing::warn!(
+            "this machine's clock says {now}, and the journal's last entry is of {last}: was the clock set back? Set it \
+             right before nodes are installed; leases and waits of before count from a time that is still to come"
+        );
+    }
     let events = vec![
         Event::server(now, What::Started { version: env!("CARGO_PKG_VERSION").to_string() }),
         Event::server(now, What::SiteLoaded { digest: site.digest, nodes: site.nodes.len() }),

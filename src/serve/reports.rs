@@ -7,6 +7,7 @@ use super::routes::Asked;
 use super::shared::Shared;
 use crate::api::{ReportKind, Reported};
 use crate::base::Mac;
+use crate::boot::bound;
 use crate::lifecycle::{Event, Lane, State, What};
 use crate::problem::Problem;
 use crate::site::Node;
@@ -24,11 +25,12 @@ pub async fn report(shared: &Arc<Shared>, asked: &Asked) -> Reply {
         Ok(found) => found,
         Err(refused) => return refused,
     };
-    let reported = match read(asked) {
+    let mac = node.mac();
+    let mut reported = match read(asked) {
         Ok(reported) => reported,
         Err(why) => return Reply::text(StatusCode::BAD_REQUEST, format!("{why}\n")),
     };
-    let mac = node.mac();
+    reported.detail = shared.scrub(mac, reported.detail);
     let lane = shared.hub.world().site.role(&node).lane;
     let what = match fact(reported, arming, lane) {
         Ok(what) => what,
@@ -64,6 +66,11 @@ pub async fn orders(shared: &Arc<Shared>, asked: &Asked) -> Reply {
     );
     if !may || shared.hub.world().site.role(&node).lane != Lane::Fast {
         let why = format!("{} is {}; there are no orders of the fast lane for it", node.name, state.name());
+        shared.refuse(node.mac(), "its orders", &why);
+        return Reply::text(StatusCode::CONFLICT, format!("{why}\n"));
+    }
+    let refused = bound::unchanged(&shared.hub.world().site, &shared.hub.ledger(), &node);
+    if let Err(why) = refused {
         shared.refuse(node.mac(), "its orders", &why);
         return Reply::text(StatusCode::CONFLICT, format!("{why}\n"));
     }

@@ -20,6 +20,8 @@ pub const PROBES: [(u64, u16); 2] = [(0, 0), (1500, 8)];
 pub const LISTEN: Duration = Duration::from_millis(4000);
 /// A server that was heard within this time is there.
 const PRESENT_SECS: u64 = 180;
+/// Servers that are remembered: no network has more, and if it has, these are enough to refuse it.
+const MANY: usize = 64;
 /// After this silence, hearing it again is news.
 const NEWS_SECS: u64 = 3600;
 
@@ -156,6 +158,9 @@ impl Watch {
     /// Takes note of a rival; the event if that is news.
     pub fn note(&mut self, rival: &Rival, now: Timestamp) -> Option<Event> {
         let key = (rival.interface.clone(), rival.server);
+        if self.heard.len() >= MANY && !self.heard.contains_key(&key) {
+            return None;
+        }
         let seen =
             self.heard.entry(key).or_insert_with(|| Seen { kinds: BTreeSet::new(), gives: false, last: now });
         let back = now.since(seen.last) > NEWS_SECS * 1000;
@@ -186,6 +191,10 @@ impl Watch {
             && now.since(seen.last) <= NEWS_SECS * 1000
         {
             seen.last = now;
+            return None;
+        }
+        // Whoever makes up servers shall not fill memory and journal.
+        if self.heard.len() >= MANY {
             return None;
         }
         self.heard.insert(key, Seen { kinds: BTreeSet::new(), gives: true, last: now });

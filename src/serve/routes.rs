@@ -73,6 +73,10 @@ const fn route(methods: &'static [Method], pattern: &'static str, who: Who, targ
 pub static ROUTES: &[Route] = &[
     route(READ, "boot.ipxe", Who::Anybody, Target::BootScript),
     route(READ, "images/*/**", Who::Anybody, Target::Image),
+    // iPXE asks for it beside its own binary, wherever that was fetched from (field-pain #61).
+    route(READ, "autoexec.ipxe", Who::Anybody, Target::Autoexec),
+    route(READ, "loaders/autoexec.ipxe", Who::Anybody, Target::Autoexec),
+    route(READ, "loaders/*/autoexec.ipxe", Who::Anybody, Target::Autoexec),
     route(READ, "loaders/*", Who::Anybody, Target::Loader),
     route(READ, "a/*/*/*", Who::Installation, Target::Answer),
     route(BOTH, "v1/nodes/*/report", Who::Installation, Target::Report),
@@ -92,9 +96,6 @@ pub static ROUTES: &[Route] = &[
     route(WRITE, "v1/nodes/*/release", Who::Operator, Target::Release),
     route(WRITE, "v1/nodes/*/forget", Who::Operator, Target::Forget),
     route(WRITE, "v1/reload", Who::Operator, Target::Reload),
-    // iPXE asks for it beside its own binary, wherever that was fetched from (field-pain #61).
-    route(READ, "autoexec.ipxe", Who::Anybody, Target::Autoexec),
-    route(READ, "loaders/*/autoexec.ipxe", Who::Anybody, Target::Autoexec),
 ];
 
 /// Why there is no route.

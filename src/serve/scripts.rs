@@ -78,10 +78,18 @@ fn script_for(
     let node = world.site.node_by_mac(ask.mac);
     match (&decision.orders, node) {
         (Orders::Install { arming, .. }, Some(node)) => {
-            if let Some(other) = other_holder(shared, asked, world, node) {
-                // The script carries the installation's token (field-pain #72).
+            // The script carries the installation's token (field-pain #72).
+            if let Some(other) = shared.other_holder(asked.from, node) {
                 return Err(Problem::input(format!(
                     "this request came from the address of {other}, not of {}",
+                    node.name
+                )));
+            }
+            if let Some(from) =
+                asked.from.filter(|from| shared.gives_addresses() && shared.who(*from).is_none())
+            {
+                return Err(Problem::input(format!(
+                    "this request came from {from}, an address that {} does not have from this server",
                     node.name
                 )));
             }
@@ -105,15 +113,6 @@ fn script_for(
             Ok(Script { what: format!("script: own disk ({})", decision.why), text, to_disk: true })
         }
     }
-}
-
-/// The name of another machine of the site that has the address which this request came from.
-fn other_holder(shared: &Shared, asked: &Asked, world: &World, node: &Node) -> Option<String> {
-    let holder = shared.who(asked.from?)?;
-    if node.macs.contains(&holder) {
-        return None;
-    }
-    Some(world.site.node_by_mac(holder).map_or(holder.to_string(), |n| n.name.clone()))
 }
 
 /// Which machine asks: as iPXE says, else as its firmware said by DHCP.

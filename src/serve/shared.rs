@@ -2,6 +2,7 @@
 
 use super::answers::Cache;
 use super::clock::Clock;
+use super::difference;
 use super::health::Health;
 use super::hub::{Hub, World};
 use super::recorder::Recorder;
@@ -12,7 +13,7 @@ use crate::base::secret::SiteKey;
 use crate::base::{Mac, Secret, Timestamp};
 use crate::boot::decide::identity;
 use crate::kickstart::Answer;
-use crate::lifecycle::{Event, What};
+use crate::lifecycle::{Event, State, What};
 use crate::problem::{Problem, Problems};
 use crate::shelf::Shelf;
 use crate::site::{Node, Site};
@@ -127,6 +128,20 @@ impl Shared {
         Some(identity(&self.hub.world().site, mac))
     }
 
+    /// The name of another machine than `node` that has the address which a request came from.
+    pub fn other_holder(&self, from: Option<IpAddr>, node: &Node) -> Option<String> {
+        let holder = self.who(from?)?;
+        if node.macs.contains(&holder) {
+            return None;
+        }
+        Some(self.hub.world().site.node_by_mac(holder).map_or(holder.to_string(), |n| n.name.clone()))
+    }
+
+    /// Whether every machine of the provisioning network has its address from this process.
+    pub fn gives_addresses(&self) -> bool {
+        self.health.serves_dhcp() && self.hub.world().site.server.tolerate.is_empty()
+    }
+
     /// The node with what its arming approved for erasing beside what the site file does.
     pub fn approved(&self, node: &Node) -> Node {
         let mut node = node.clone();
@@ -134,6 +149,21 @@ impl Shared {
             node.erase.extend(record.approved.iter().cloned());
         }
         node
+    }
+
+    /// `text` of a machine without the token of its installation: installers log the commands that they run, addresses
+    /// and all, and people send timelines to each other.
+    pub fn scrub(&self, mac: Mac, text: String) -> String {
+        let ledger = self.hub.ledger();
+        let arming = match ledger.state(mac) {
+            State::Held { before, .. } => before.arming(),
+            state => state.arming(),
+        };
+        let Some(token) = arming.map(|a| self.key.token(mac, a)) else { return text };
+        match text.contains(token.reveal()) {
+            true => text.replace(token.reveal(), "(token)"),
+            false => text,
+        }
     }
 
     /// Shows a refusal on the node's timeline, the same one at most once a minute.
@@ -156,7 +186,12 @@ impl Shared {
     /// Reads everything anew; takes it into use as a whole, or keeps what is. Returns what changed, for people.
     pub fn reload(&self) -> Result<String, Problems> {
         let (world, shelf) = (self.load)()?;
-        let changed = difference(&self.hub.world().site, &world.site);
+        let changed = {
+            let old = self.hub.world();
+            let mut said = vec![difference::difference(&old.site, &world.site)];
+            said.extend(difference::surprises(&old.site, &world.site, &self.hub.ledger()));
+            said.join("; ")
+        };
         let supply = Supply::new(&world.site, shelf, &world.stock);
         let loaded = What::SiteLoaded { digest: world.site.digest, nodes: world.site.nodes.len() };
         self.hub.swap(world);
@@ -201,29 +236,4 @@ impl Shared {
             refusals: Mutex::default(),
         })
     }
-}
-
-/// What a new site changes, in one line.
-fn difference(old: &Site, new: &Site) -> String {
-    let by_mac = |site: &Site| site.nodes.iter().map(|n| (n.mac(), n.clone())).collect::<BTreeMap<_, _>>();
-    let (before, after) = (by_mac(old), by_mac(new));
-    let added = after.keys().filter(|m| !before.contains_key(m)).count();
-    let removed = before.keys().filter(|m| !after.contains_key(m)).count();
-    let changed = after.iter().filter(|(m, n)| before.get(m).is_some_and(|b| b != *n)).count();
-    let mut parts = Vec::new();
-    for (count, word) in [(added, "added"), (removed, "removed"), (changed, "changed")] {
-        if count > 0 {
-            parts.push(format!("{count} {word}"));
-        }
-    }
-    let nodes = if parts.is_empty() { "the same nodes".to_string() } else { parts.join(", ") };
-    let rest = [
-        ("roles", old.roles != new.roles),
-        ("networks", old.networks != new.networks),
-        ("access", old.access != new.access),
-        ("virtual addresses", old.vips != new.vips),
-        ("[server] (its address, port and interfaces count after a restart)", old.server != new.server),
-    ];
-    let rest: Vec<&str> = rest.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
-    if rest.is_empty() { nodes } else { format!("{nodes}; other {}", rest.join(", ")) }
 }

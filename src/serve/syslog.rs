@@ -48,7 +48,7 @@ impl Sink {
     /// One message from `from`. Those of nobody we know are ignored.
     pub fn take(&self, from: IpAddr, raw: &[u8]) {
         let Some(mac) = self.shared.who(from) else { return };
-        let Some(line) = syslines::line(raw) else { return };
+        let Some(line) = syslines::line(raw).map(|line| self.shared.scrub(mac, line)) else { return };
         let now = self.shared.clock.now();
         let mut budgets = self.budgets.lock().unwrap_or_else(|e| e.into_inner());
         let b = budgets.entry(mac).or_insert_with(|| Budget {

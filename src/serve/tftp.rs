@@ -96,7 +96,9 @@ impl TftpEngine for AsyncTftp {
         files: Arc<dyn Files>,
         mut stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        futures_lite::future::block_on(async {
+        // By the reactor that async-tftp's sockets are registered with: this thread waits for packets itself. With an
+        // executor that does not know it, another thread would wait, and wake this one for every acknowledgement.
+        async_io::block_on(async {
             let server = TftpServerBuilder::with_handler(Reads(files))
                 .std_socket(socket)
                 .map_err(io::Error::other)?

@@ -44,6 +44,13 @@ impl Sqlite {
             .help("stop the other one, or give this one its own folder with --state")
         })?;
         let path = folder.join("journal.sqlite");
+        // Made before SQLite does, which gives the files beside it (log, shared memory) the rights of this one.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Problem::io("write in the state folder", &path, &e))?;
         let db = Connection::open(&path).map_err(|e| explain("open", &path, &e))?;
         let version: i64 =
             db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(|e| explain("read", &path, &e))?;

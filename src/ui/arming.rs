@@ -1,6 +1,7 @@
 //! Owns what arming would do to each node: what is installed, which disk is erased, and why it cannot be done yet.
 
 use crate::boot::Known;
+use crate::boot::bound::changed;
 use crate::boot::decide::ready;
 use crate::lifecycle::{Lane, State};
 use crate::site::{DataDisk, DiskRule, Node, Pick};
@@ -43,7 +44,7 @@ pub fn arming(known: Known<'_>, node: &Node) -> Arming {
         refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
-        cannot: not_from(state, &node.name).or(lacks),
+        cannot: outdated(known, node).or_else(|| not_from(state, &node.name)).or(lacks),
     }
 }
 
@@ -75,6 +76,16 @@ fn now(state: &State) -> String {
         State::Held { why, .. } => format!("held: {why}"),
         other => other.name().to_string(),
     }
+}
+
+/// It is armed, for something else than the site says now.
+fn outdated(known: Known<'_>, node: &Node) -> Option<String> {
+    changed(known.site, known.ledger, node).then(|| {
+        format!(
+            "it is armed for what the site file said before; run `bootstead node forget {}` first",
+            node.name
+        )
+    })
 }
 
 /// Why a node in this state cannot be armed: the same rules as `lifecycle::step`, with what to type.

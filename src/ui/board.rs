@@ -1,8 +1,10 @@
 //! Owns `Board`: where every machine is, as plain data; `status --json` and `GET /v1/board` are this.
 
-use crate::base::time::{size, span};
+use crate::base::time::size;
 use crate::base::{Mac, Timestamp};
+use crate::boot::bound::changed;
 use crate::cluster::Standing;
+use crate::lifecycle::ledger::Taken;
 use crate::lifecycle::patience::{Overdue, overdue};
 use crate::lifecycle::{Ledger, Progress, Proofs, Record, State, Wire};
 use crate::site::{Node, Site};
@@ -71,6 +73,9 @@ pub struct NodeRow {
     pub boots: u32,
     /// The last thing that was refused to it.
     pub refused: Option<String>,
+    /// Somebody else uses its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
     /// It waits for too long; says what to look at.
     pub overdue: Option<Late>,
 }
@@ -344,8 +349,22 @@ fn row(site: &Site, ledger: &Ledger, standing: Option<&Standing>, node: &Node, n
         last: record.and_then(last_of),
         firmware: record.and_then(firmware_of),
         boots: record.map_or(0, |r| r.boots),
-        refused: record.and_then(|r| r.refused.clone()),
+        refused: match changed(site, ledger, node) {
+            true => {
+                Some("the site file changed after it was armed: forget it, then arm it again".to_string())
+            }
+            false => record.and_then(|r| r.refused.clone()),
+        },
+        conflict: record.and_then(|r| r.taken).filter(|t| t.until > now).map(conflict),
         overdue: record.and_then(|r| overdue(r, now)).map(|o| late(o, &node.name)),
+    }
+}
+
+/// Somebody else has a node's address: two machines with one address disturb each other, whoever of them came first.
+fn conflict(t: Taken) -> String {
+    match t.by {
+        Some(by) => format!("its address {} is used by {by}, which is not this node", t.address),
+        None => format!("its address {} is used by another machine, it says", t.address),
     }
 }
 
@@ -388,54 +407,6 @@ fn firmware_of(r: &Record) -> Option<String> {
         Some(_) => a.name().to_string(),
         None => format!("{} ({}), no loader", a.name(), a.0),
     })
-}
-
-impl NodeRow {
-    /// The most useful sentence about this node now; empty if there is nothing to say.
-    pub fn note(&self, now: Timestamp) -> String {
-        if let Some(late) = &self.overdue {
-            // The state and its time stand in the row already.
-            return late.look_at.split_once(": ").map_or(&*late.look_at, |(_, rest)| rest).to_string();
-        }
-        match self.phase {
-            Phase::Failed | Phase::Held => self.why.clone().unwrap_or_default(),
-            Phase::Configuring => match (&self.why, &self.progress) {
-                (Some(why), _) => why.clone(),
-                (None, Some(p)) => p.step.clone(),
-                (None, None) => String::new(),
-            },
-            Phase::Installing => match &self.progress {
-                Some(p) => p.sentence(),
-                None => "took its answers".to_string(),
-            },
-            Phase::Booting => self.last.clone().unwrap_or_else(|| "network-boots".to_string()),
-            Phase::Armed => match (&self.refused, &self.last) {
-                (Some(refused), _) => format!("refused: {refused}"),
-                (None, Some(last)) => last.clone(),
-                (None, None) => "waits for its power button".to_string(),
-            },
-            Phase::Finishing => match self.proofs {
-                Some(p) if p.reported => {
-                    "the installer is done; its first boot has not called home yet".into()
-                }
-                _ => "runs from its disk; the installer's own report is missing".into(),
-            },
-            Phase::Expected => match (&self.refused, self.last_seen) {
-                (Some(refused), _) => format!("refused: {refused}"),
-                (None, Some(seen)) => {
-                    format!("was heard {} ago; arm it to install it", span(now.since(seen)))
-                }
-                (None, None) => String::new(),
-            },
-            Phase::Joined => "its agent is there; `bootstead plan` shows what it would do".to_string(),
-            Phase::Installed | Phase::Ready => String::new(),
-        }
-    }
-
-    /// Whether a person should see this row before the others of its phase.
-    pub fn needs_a_look(&self) -> bool {
-        self.overdue.is_some() || self.phase == Phase::Failed || self.step_failed()
-    }
 }
 
 impl NodeRow {

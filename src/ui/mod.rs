@@ -5,6 +5,7 @@
 pub mod acceptance;
 pub mod arming;
 pub mod board;
+pub mod note;
 pub mod table;
 pub mod text;
 pub mod timeline;

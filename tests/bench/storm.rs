@@ -17,7 +17,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, mpsc};
 
@@ -155,13 +155,13 @@ async fn boot(
 ) -> Result<Felt, String> {
     let mut felt = Felt::default();
     let t = Instant::now();
-    dhcp(&plan, mac, 2 * i + 1, false, &socket, &waiting, &mut felt.retransmits).await?;
+    let (_, me) = dhcp(&plan, mac, 2 * i + 1, false, &socket, &waiting, &mut felt.retransmits).await?;
     felt.dhcp = t.elapsed();
     let t = Instant::now();
     felt.bytes += tftp(&plan, &mut felt.retransmits).await?;
     felt.tftp = t.elapsed();
     let t = Instant::now();
-    let url = dhcp(&plan, mac, 2 * i + 2, true, &socket, &waiting, &mut felt.retransmits).await?;
+    let (url, _) = dhcp(&plan, mac, 2 * i + 2, true, &socket, &waiting, &mut felt.retransmits).await?;
     felt.dhcp = felt.dhcp.max(t.elapsed());
     let hyphens = mac.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join("-");
     let url = url
@@ -169,7 +169,7 @@ async fn boot(
         .replace("${platform}", "pcbios")
         .replace("${buildarch}", "i386");
     let t = Instant::now();
-    let script = http(&url, true).await?;
+    let script = http(me, &url, true).await?;
     felt.script = t.elapsed();
     let text = String::from_utf8_lossy(&script.1).to_string();
     let t = Instant::now();
@@ -180,7 +180,7 @@ async fn boot(
             let url =
                 words.iter().find(|w| w.starts_with("http")).ok_or_else(|| format!("no URL in: {line}"))?;
             let url = url.to_string();
-            let fetched = plan.bulk.spawn(async move { http(&url, false).await });
+            let fetched = plan.bulk.spawn(async move { http(me, &url, false).await });
             felt.bytes += fetched.await.map_err(|e| e.to_string())??.0;
             answer = answer.or(words.iter().find_map(|w| w.strip_prefix("inst.ks=").map(str::to_string)));
         }
@@ -190,12 +190,12 @@ async fn boot(
         format!("the script names no inst.ks: {}", text.lines().take(3).collect::<Vec<_>>().join(" / "))
     })?;
     let t = Instant::now();
-    felt.bytes += http(&answer, false).await?.0;
+    felt.bytes += http(me, &answer, false).await?.0;
     felt.answer = t.elapsed();
     Ok(felt)
 }
 
-/// DISCOVER to ACK; returns the boot file that the ACK names.
+/// DISCOVER to ACK; returns the boot file that the ACK names, and the address.
 async fn dhcp(
     plan: &Plan,
     mac: [u8; 6],
@@ -204,7 +204,7 @@ async fn dhcp(
     socket: &UdpSocket,
     waiting: &Waiting,
     retransmits: &mut u32,
-) -> Result<String, String> {
+) -> Result<(String, Ipv4Addr), String> {
     let (tx, mut rx) = mpsc::channel(4);
     waiting.lock().await.insert(xid, tx);
     let to = SocketAddr::from((plan.server, 67));
@@ -215,7 +215,7 @@ async fn dhcp(
     let ack = exchange(socket, to, &request, &mut rx, 5, retransmits).await?;
     waiting.lock().await.remove(&xid);
     let file = option(&ack, 67).unwrap_or_else(|| ack[108..236].to_vec());
-    Ok(String::from_utf8_lossy(&file).trim_end_matches('\0').to_string())
+    Ok((String::from_utf8_lossy(&file).trim_end_matches('\0').to_string(), address))
 }
 
 async fn exchange(
@@ -358,14 +358,16 @@ async fn tftp(plan: &Plan, retransmits: &mut u32) -> Result<u64, String> {
     }
 }
 
-/// GET over a connection of its own; returns the body's length, and the body if it is kept.
-async fn http(url: &str, keep: bool) -> Result<(u64, Vec<u8>), String> {
+/// GET over a connection of its own from the node's address, which storm.sh makes one of this machine; returns the body's length, and the body if it is kept.
+async fn http(me: Ipv4Addr, url: &str, keep: bool) -> Result<(u64, Vec<u8>), String> {
     let rest = url.strip_prefix("http://").ok_or_else(|| format!("not an http URL: {url}"))?;
     let (host, path) = rest.split_once('/').ok_or_else(|| format!("no path: {url}"))?;
     let address = if host.contains(':') { host.to_string() } else { format!("{host}:80") };
     let address: SocketAddr = address.parse().map_err(|_| format!("not an address: {host}"))?;
     let fail = |e: std::io::Error| format!("HTTP {url}: {e}");
-    let mut stream = TcpStream::connect(address).await.map_err(fail)?;
+    let socket = TcpSocket::new_v4().map_err(fail)?;
+    socket.bind((me, 0).into()).map_err(fail)?;
+    let mut stream = socket.connect(address).await.map_err(fail)?;
     let request =
         format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: storm\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(fail)?;

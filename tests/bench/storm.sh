@@ -9,6 +9,9 @@ nodes=${1:-512} rounds=${2:-2}
 work=$PWD/.work/storm ns_s=bs-storm-s ns_c=bs-storm-c generator=storm
 . tests/bench/net.sh
 storm=$GENERATOR
+# Every node fetches from the address that it was given: all of them are the generator's.
+ip -n $ns_c route add local 10.79.16.0/20 dev lo
+ip -n $ns_c route add local 10.79.32.0/20 dev lo
 mkdir -p "$work/www/scripts" "$work/www/ks" "$work/tftp"
 
 # The bits: a kernel, an initrd, a loader of 108 KiB (undionly.kpxe's size). Random, so that nothing compresses.

@@ -52,6 +52,24 @@ got=$(ask dhcp-a)
 verdict "a node of the site is still served ($got)" [ "${got%% *}" = 10.79.16.1 ]
 stop
 
+# Started without a cable; then it is plugged into a network that has a server.
+site
+forget_journal
+ports() { for v in dhcp-o dhcp-p dhcp-y dhcp-a; do ip -n dhcp-s link set "v-$v" "$1"; done; }
+ports down
+serve || cat "$work/server.log"
+verdict "without a link it starts" kill -0 "$server_pid"
+rival
+machine dhcp-z 02:00:00:00:00:79
+ports up
+sleep 1.5
+got=$(TRIES=6 ask dhcp-z "${pxe[@]}")
+verdict "a stranger on a link that just came up has its address from the other one ($got)" bash -c "[[ '$got' == 10.79.200.* ]]"
+verdict "we gave out nothing" [ -z "$(journal "what LIKE '%leased%'")" ]
+verdict "and the other one was heard" [ "$(journal "what LIKE '%rival-heard%10.79.0.2%'" | wc -l)" -ge 1 ]
+kill "$rival_pid"; wait "$rival_pid" 2>/dev/null
+stop
+
 # Port 67 is taken on the same interface (field-pain #25).
 ip netns exec dhcp-s dnsmasq --keep-in-foreground --port=0 --conf-file=/dev/null --interface=br0 --bind-interfaces \
   --dhcp-range=10.79.200.1,10.79.200.50,1h --dhcp-leasefile="$work/dnsmasq2.leases" --user=root >"$work/dnsmasq2.log" 2>&1 &

@@ -56,7 +56,7 @@ verdict "a node is offered its own address without delay though somebody sits on
 verdict "and the culprit is on its timeline" \
   bash -c "[[ '$(journal "mac = '52:54:00:00:00:07' AND what LIKE '%address-in-use%'" | head -1)' == *02:00:00:00:00:66* ]]"
 
-# A relay on another network; the server finds it by a route.
+# A relay in the provisioning network, and then one of another network: its machines are not ours to give addresses to.
 space dhcp-r
 ip link add up0 netns dhcp-r type veth peer name v-relay netns dhcp-s
 ip -n dhcp-s link set v-relay master br0 up
@@ -64,17 +64,35 @@ ip -n dhcp-r address add 10.79.0.9/16 dev up0
 ip -n dhcp-r link set up0 up
 space dhcp-f
 ip link add eth0 netns dhcp-f address 52:54:00:00:00:08 type veth peer name down0 netns dhcp-r
-ip -n dhcp-r address add 10.78.0.1/24 dev down0
+ip -n dhcp-r address add 10.79.200.1/24 dev down0
 ip -n dhcp-r link set down0 up
 ip -n dhcp-f link set eth0 up
-ip -n dhcp-s route add 10.78.0.0/24 via 10.79.0.9
-ip netns exec dhcp-r dhcrelay -4 -d -a -m append -id down0 -iu up0 10.79.0.1 >"$work/relay.log" 2>&1 &
-sleep 1
+relay() { # relay LOG: until `relay_end`
+  ip netns exec dhcp-r dhcrelay -4 -d -a -m append -id down0 -iu up0 10.79.0.1 >"$1" 2>&1 &
+  relay_pid=$!
+  sleep 1
+}
+relay_end() {
+  kill "$relay_pid"
+  wait "$relay_pid" 2>/dev/null || true
+}
+relay "$work/relay.log"
 got=$(ask dhcp-f)
 verdict "behind ISC dhcrelay, with option 82 added and echoed ($got)" [ "${got%% *}" = 10.79.16.8 ]
 got=$(ask dhcp-f -B)
 verdict "and with the broadcast bit ($got)" [ "${got%% *}" = 10.79.16.8 ]
 verdict "the relay complains of nothing" bash -c "! grep -qiE 'invalid|discard|bogus|not to be' '$work/relay.log'"
+relay_end
+ip -n dhcp-r address del 10.79.200.1/24 dev down0
+ip -n dhcp-r address add 10.78.0.1/24 dev down0
+ip -n dhcp-s route add 10.78.0.0/24 via 10.79.0.9
+relay "$work/relay-foreign.log"
+got=$(TRIES=2 ask dhcp-f)
+verdict "a node that is relayed from another network gets nothing (${got:-nothing})" [ -z "$got" ]
+verdict "the relay did pass it on" grep -q "Forwarded BOOTREQUEST" "$work/relay-foreign.log"
+verdict "and its timeline says from which network it was heard" \
+  bash -c "[[ '$(journal "mac = '52:54:00:00:00:08' AND what LIKE '%refused%'" | tail -1)' == *'network of 10.78.0.1'* ]]"
+relay_end
 
 # A bad cable: 5 % of the packets lost, 5 % doubled, both ways, between br0 and the bridge of these machines.
 ip -n dhcp-s link add br1 type bridge forward_delay 0

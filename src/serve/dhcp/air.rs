@@ -25,6 +25,11 @@ const BETWEEN: Duration = Duration::from_millis(250);
 const VERDICT: Duration = Duration::from_millis(400);
 /// How often other DHCP servers are asked to speak while we serve.
 const ASK_RIVALS: Duration = Duration::from_secs(60);
+/// After a link came up they are asked so many seconds later: a switch port with spanning tree passes nothing on for
+/// 30 s or more (field-pain #27), and until then silence proves nothing.
+const AFTER_LINK: [u64; 6] = [0, 2, 6, 12, 22, 36];
+/// So long after a link came up discovered machines get nothing yet.
+const UNSURE: Duration = Duration::from_secs(40);
 
 /// Why an address is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,10 @@ pub struct Air {
     flights: BTreeMap<Ipv4Addr, Flight>,
     refilled: Option<Instant>,
     asked_rivals: Instant,
+    /// Whether the interface has a link.
+    carrier: bool,
+    /// When it came up while we served, or when we began to serve, until all of `AFTER_LINK` were asked; how many were.
+    link: Option<(Instant, usize)>,
 }
 
 struct Wire {
@@ -112,6 +121,8 @@ impl Air {
             flights: BTreeMap::new(),
             refilled: None,
             asked_rivals: Instant::now(),
+            carrier: link.carrier,
+            link: None,
         })
     }
 
@@ -139,9 +150,12 @@ impl Air {
     /// Listens until told to stop.
     pub fn run(mut self) {
         let mut looked = Instant::now();
+        // A survey over a link that was down, or behind a port that did not pass anything on yet, proves nothing.
+        self.link = Some((Instant::now(), 1));
         while !self.shared.stopped() {
             let rivals = self.turn(Duration::from_millis(100));
             let now = self.shared.now();
+            self.ask_after_link();
             if self.asked_rivals.elapsed() >= ASK_RIVALS {
                 self.asked_rivals = Instant::now();
                 let _ = rivals::speak(&self.wire.ear, 8);
@@ -177,13 +191,36 @@ impl Air {
         self.shared.trouble("rival", (!present.is_empty()).then_some(sentence));
     }
 
-    /// An interface that was plugged in again has another number.
+    /// An interface that was plugged in again has another number; a cable that was plugged in may lead elsewhere.
     fn look(&mut self) {
-        if let Ok(Some(link)) = netlink::interface(&self.name)
-            && link.index != self.wire.index
+        let Ok(Some(link)) = netlink::interface(&self.name) else {
+            self.carrier = false;
+            return;
+        };
+        if link.carrier && !self.carrier {
+            tracing::info!("{} has a link: looking for other DHCP servers there", self.name);
+            self.shared.desk().unsure.insert(self.name.clone());
+            self.link = Some((Instant::now(), 0));
+        }
+        self.carrier = link.carrier;
+        if link.index != self.wire.index
             && let Ok(wire) = Wire::open(&link)
         {
             self.wire = wire;
+        }
+    }
+
+    /// Asks other servers to speak while it is not sure that they could hear us.
+    fn ask_after_link(&mut self) {
+        let Some((since, asked)) = self.link else { return };
+        if AFTER_LINK.get(asked).is_some_and(|at| since.elapsed() >= Duration::from_secs(*at)) {
+            let secs = u16::try_from(since.elapsed().as_secs()).unwrap_or(u16::MAX);
+            let _ = rivals::speak(&self.wire.ear, secs);
+            self.link = Some((since, asked + 1));
+        }
+        if since.elapsed() >= UNSURE {
+            self.link = None;
+            self.shared.desk().unsure.remove(&self.name);
         }
     }
 

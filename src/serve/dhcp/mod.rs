@@ -79,6 +79,11 @@ impl Shared {
             Phase::Serving if self.desk().rival_here => {
                 format!("full on {on}, the site's nodes only: another DHCP server answers")
             }
+            Phase::Serving if !self.desk().unsure.is_empty() => {
+                format!(
+                    "full on {on}, the site's nodes only: its link came up just now, are there other DHCP servers?"
+                )
+            }
             Phase::Serving => format!("full on {on}"),
         }
     }

@@ -33,6 +33,13 @@ pub fn check(c: &mut Check) -> Option<Server> {
                 .so("`ip -br link` lists them");
         }
     }
+    if let Some(second) = table.interfaces.get(1) {
+        // Two ports with addresses in one network: answers would leave by the wrong one, and machines behind the
+        // second would be told to load from an address that they cannot reach.
+        c.report
+            .error(second, "Bootstead serves the provisioning network by one interface")
+            .so("join the ports with a bridge and name that: ip link add br0 type bridge; ip link set PORT master br0");
+    }
     let also = also(c, &table.also, address, network.as_ref().and_then(|n| n.pool));
     let dhcp = table.dhcp.unwrap_or(DhcpMode::Full);
     let discover = table.discover.as_ref().is_some_and(|d| **d);
