@@ -292,7 +292,7 @@ fn an_arming_is_for_what_the_site_said_then_and_for_nothing_else() {
     other.site.nodes[0].name = "base-9".to_string();
     shared.hub.swap(other);
     let script = lab.get(&script_path(A, "")).text();
-    assert!(!script.contains("kernel ") && script.contains("node forget base-9"), "{script}");
+    assert!(!script.contains("kernel ") && script.contains("node disarm base-9"), "{script}");
     let answers = || lab.get(&format!("/a/{}/{}/ks.cfg", A.hyphens(), token(A, 1)));
     assert_eq!(answers().status, 403, "also for whoever has the script already");
     assert_eq!(lab.state(A), "booting", "and nothing is used up");

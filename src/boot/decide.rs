@@ -117,7 +117,7 @@ impl fmt::Display for Why {
             Why::Changed { node } => write!(
                 f,
                 "the site file gives it another name, role, image, address or disk than when it was armed: \
-                 `bootstead node forget {node}`, then arm it again"
+                 `bootstead node disarm {node}`, then arm it again"
             ),
             Why::AlreadyInstalling { arming } => write!(
                 f,

@@ -34,6 +34,7 @@ pub enum Verb {
     Hold,
     Release,
     Forget,
+    Disarm,
 }
 
 impl Verb {
@@ -43,6 +44,7 @@ impl Verb {
             Verb::Hold => "hold",
             Verb::Release => "release",
             Verb::Forget => "forget",
+            Verb::Disarm => "disarm",
         }
     }
 }
@@ -180,13 +182,19 @@ impl<'a> Station<'a> {
         parse(status, &body)
     }
 
-    /// Has the running server take the changed site file into use. `false`: there is no server.
-    pub fn reload(&self) -> Result<bool, Problem> {
-        if !self.is_live() {
-            return Ok(false);
+    /// Has the running server take the changed site file into use; says what changed. `None`: there is no server.
+    /// `moved` is how many installed nodes may get another name or address.
+    pub fn reload(&self, moved: Option<usize>) -> Result<Option<String>, Problem> {
+        #[derive(Deserialize)]
+        struct Reloaded {
+            changed: String,
         }
-        let (status, body) = self.call(Method::POST, api::RELOAD, Vec::new(), Duration::ZERO)?;
-        parse::<serde_json::Value>(status, &body).map(|_| true)
+        if !self.is_live() {
+            return Ok(None);
+        }
+        let path = moved.map_or(api::RELOAD.to_string(), |n| format!("{}?moved={n}", api::RELOAD));
+        let (status, body) = self.call(Method::POST, &path, Vec::new(), Duration::ZERO)?;
+        parse::<Reloaded>(status, &body).map(|r| Some(r.changed))
     }
 
     /// Asks the running server; there must be one.
@@ -220,6 +228,7 @@ impl<'a> Station<'a> {
             Verb::Hold => What::Held { why: why.to_string(), by: by() },
             Verb::Release => What::Released { by: by() },
             Verb::Forget => What::Forgotten { by: by() },
+            Verb::Disarm => What::Disarmed { by: by() },
         };
         let event = Event::new(now(), mac, what);
         ledger
@@ -331,5 +340,6 @@ fn past(verb: Verb) -> &'static str {
         Verb::Hold => "held",
         Verb::Release => "released",
         Verb::Forget => "forgotten",
+        Verb::Disarm => "disarmed",
     }
 }

@@ -130,6 +130,10 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bound: Option<Sha256>,
     },
+    /// An arming that nothing has come of yet is taken back: the node is what it was before.
+    Disarmed {
+        by: String,
+    },
     Held {
         why: String,
         by: String,
@@ -256,6 +260,7 @@ impl What {
                 };
                 format!("armed by {by} for one installation of {image} as {role} (arming {arming}){approved}")
             }
+            What::Disarmed { by } => format!("disarmed by {by}"),
             What::Held { why, by } => format!("held by {by}: {why}"),
             What::Released { by } => format!("released by {by}"),
             What::Forgotten { by } => format!("forgotten by {by}"),

@@ -13,6 +13,9 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     pub state: State,
+    /// The state before its last arming, for whoever takes that back.
+    #[serde(skip)]
+    pub before: Option<State>,
     /// The highest arming number ever used; numbers are never used twice.
     pub armings: u32,
     pub first_seen: Timestamp,
@@ -50,6 +53,7 @@ impl Record {
     fn new(at: Timestamp) -> Record {
         Record {
             state: State::Expected,
+            before: None,
             armings: 0,
             first_seen: at,
             last_seen: at,
@@ -140,10 +144,11 @@ impl Ledger {
         self.work.admits(Some(*mac), what)?;
         self.work.apply(*at, Some(*mac), what);
         let r = self.records.entry(*mac).or_insert_with(|| Record::new(*at));
-        r.state = next;
+        let was = std::mem::replace(&mut r.state, next);
         match what {
             What::Armed { arming, erase, bound, .. } => {
                 r.armings = *arming;
+                r.before = Some(was);
                 r.approved = erase.clone();
                 r.bound = *bound;
                 r.boots = 0;
@@ -151,19 +156,25 @@ impl Ledger {
                 r.refused = None;
                 r.rebooted = None;
             }
+            What::Disarmed { .. } => {
+                r.state = r.before.take().unwrap_or(State::Expected);
+                r.refused = None;
+            }
             What::Forgotten { .. } => {
                 *r = Record { armings: r.armings, ..Record::new(*at) };
                 self.let_go(*mac);
                 return Ok(());
             }
-            What::Asked { wire, boot, asked, .. } => {
+            What::Asked { wire, boot, asked, answered } => {
                 r.last_seen = *at;
                 match boot {
                     true => r.rebooted = r.rebooted.or(Some(*at)),
                     false => r.works(*at),
                 }
                 r.boots += u32::from(*boot && *wire == Wire::Http);
-                r.last = Some((*wire, asked.clone()));
+                // What a script says is why a machine waits.
+                let script = *boot && *wire == Wire::Http;
+                r.last = Some((*wire, if script { format!("{asked} → {answered}") } else { asked.clone() }));
             }
             What::Identified { arch, uuid, vendor } => {
                 r.arch = arch.or(r.arch);

@@ -33,6 +33,11 @@ pub fn step(state: &State, what: &What, at: Timestamp) -> Result<State, Refused>
             }
             State::Held { why, .. } => refuse(format!("it is held ({why}); release it first")),
         },
+        // What it was before is in its record (`Ledger::apply`): a state says where a node is, not where it was.
+        What::Disarmed { .. } => match state {
+            State::Armed { .. } | State::Booting { .. } => Ok(State::Expected),
+            _ => refuse(format!("it is not armed, it is {}", state.name())),
+        },
         What::Held { why, .. } => match state {
             State::Held { .. } => refuse("it is held already".to_string()),
             _ => Ok(State::Held { since: at, why: why.clone(), before: Box::new(state.clone()) }),

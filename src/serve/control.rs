@@ -38,8 +38,10 @@ pub async fn serve(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply
     match target {
         Target::Board => show_board(shared),
         Target::Events => events(shared, asked).await,
-        Target::Reload => reload(shared).await,
-        Target::Arm | Target::Hold | Target::Release | Target::Forget => change(shared, target, asked).await,
+        Target::Reload => reload(shared, asked).await,
+        Target::Arm | Target::Disarm | Target::Hold | Target::Release | Target::Forget => {
+            change(shared, target, asked).await
+        }
         _ => Reply::not_found("such route"),
     }
 }
@@ -93,13 +95,14 @@ async fn events(shared: &Arc<Shared>, asked: &Asked) -> Reply {
     }
 }
 
-async fn reload(shared: &Arc<Shared>) -> Reply {
+async fn reload(shared: &Arc<Shared>, asked: &Asked) -> Reply {
     #[derive(Serialize)]
     struct Reloaded {
         changed: String,
     }
     let reading = shared.clone();
-    match tokio::task::spawn_blocking(move || reading.reload()).await {
+    let moved: Option<usize> = asked.query.number("moved");
+    match tokio::task::spawn_blocking(move || reading.reload(moved)).await {
         Ok(result) => {
             told(&result);
             match result {
@@ -158,6 +161,7 @@ async fn change(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
             let erase = wish.erase.iter().map(|s| clean(s, 200)).filter(|s| !s.is_empty()).collect();
             armed(&world.site, node, arming, by, erase)
         }
+        Target::Disarm => What::Disarmed { by },
         Target::Hold if why.is_empty() => {
             let help = Some("say why it is held: whoever stands before it will read it".to_string());
             return sorry(StatusCode::BAD_REQUEST, "a hold needs its reason".to_string(), help);

@@ -2,8 +2,10 @@
 
 use crate::boot::bound::changed;
 use crate::lifecycle::{Ledger, State};
-use crate::site::Site;
+use crate::problem::Problem;
+use crate::site::{Node, Site};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// What a new site changes, in one line.
 pub fn difference(old: &Site, new: &Site) -> String {
@@ -24,7 +26,7 @@ pub fn difference(old: &Site, new: &Site) -> String {
         ("networks", old.networks != new.networks),
         ("access", old.access != new.access),
         ("virtual addresses", old.vips != new.vips),
-        ("[server] (its address, port and interfaces count after a restart)", old.server != new.server),
+        ("[server]", old.server != new.server),
     ];
     let rest: Vec<&str> = rest.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
     if rest.is_empty() { nodes } else { format!("{nodes}; other {}", rest.join(", ")) }
@@ -37,7 +39,7 @@ pub fn surprises(old: &Site, new: &Site, ledger: &Ledger) -> Vec<String> {
         new.nodes.iter().filter(|n| changed(new, ledger, n)).map(|n| n.name.as_str()).collect();
     if !waiting.is_empty() {
         said.push(format!(
-            "armed for something else than the site says now, and not installed until they are forgotten and armed \
+            "armed for something else than the site says now, and not installed until they are disarmed and armed \
              again: {}",
             some(&waiting)
         ));
@@ -58,6 +60,37 @@ pub fn surprises(old: &Site, new: &Site, ledger: &Ledger) -> Vec<String> {
         ));
     }
     said
+}
+
+/// Whether the new site may be taken: installed nodes keep name and addresses, or a person said how many do not. A row
+/// taken out of a table without numbers renames all below it, and their disks, certificates and peers know the old names.
+pub fn agreed(old: &Site, new: &Site, ledger: &Ledger, moved: Option<usize>) -> Result<(), Problem> {
+    let mut said = Vec::new();
+    for before in &old.nodes {
+        let Some(now) = new.nodes.iter().find(|n| n.mac() == before.mac()) else { continue };
+        let state = ledger.state(before.mac());
+        let lives = matches!(state, State::Installed { .. } | State::Installing { .. });
+        if !lives || (now.name == before.name && now.addresses == before.addresses) {
+            continue;
+        }
+        let address = |n: &Node| n.addresses.values().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(" ");
+        said.push(format!("{} ({}) → {} ({})", before.name, address(before), now.name, address(now)));
+    }
+    if said.is_empty() || moved == Some(said.len()) {
+        return Ok(());
+    }
+    let names: Vec<&str> = said.iter().map(String::as_str).collect();
+    Err(Problem::input(format!(
+        "the site file gives {} installed {} another name or address: {}",
+        said.len(),
+        if said.len() == 1 { "node" } else { "nodes" },
+        some(&names)
+    ))
+    .why("nodes without a name or number in their row are counted in the order of the rows")
+    .help(format!(
+        "put back what was there, or give each node its `number`; if it is meant: bootstead node reload --yes {}",
+        said.len()
+    )))
 }
 
 /// At most eight names.

@@ -145,13 +145,15 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let bodiless = request.method() == Method::HEAD;
-    shared.health.http_requests.fetch_add(1, Ordering::Relaxed);
-    shared.health.http_active.fetch_add(1, Ordering::Relaxed);
+    // Who looks at the board all night is no traffic.
+    let counted = u64::from(door == Door::Network);
+    shared.health.http_requests.fetch_add(counted, Ordering::Relaxed);
+    shared.health.http_active.fetch_add(counted, Ordering::Relaxed);
     let (told, reply) = handle(shared, door, from, request).await;
-    shared.health.http_active.fetch_sub(1, Ordering::Relaxed);
+    shared.health.http_active.fetch_sub(counted, Ordering::Relaxed);
     let len = reply.content.size();
     if !bodiless {
-        shared.health.bytes_sent.fetch_add(len, Ordering::Relaxed);
+        shared.health.bytes_sent.fetch_add(counted * len, Ordering::Relaxed);
     }
     tracing::debug!(status = reply.status.as_u16(), len, "{told}");
     reply.into_response(jobs, bodiless)

@@ -310,7 +310,7 @@ async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {
             _ = int.recv() => return Ok(()),
             _ = hup.recv() => {
                 let shared = shared.clone();
-                if let Ok(result) = tokio::task::spawn_blocking(move || shared.reload()).await {
+                if let Ok(result) = tokio::task::spawn_blocking(move || shared.reload(None)).await {
                     control::told(&result);
                 }
             }

@@ -16,6 +16,7 @@ use crate::kickstart::Answer;
 use crate::lifecycle::{Event, State, What};
 use crate::problem::{Problem, Problems};
 use crate::shelf::Shelf;
+use crate::site::model::Server;
 use crate::site::{Node, Site};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -184,12 +185,34 @@ impl Shared {
     }
 
     /// Reads everything anew; takes it into use as a whole, or keeps what is. Returns what changed, for people.
-    pub fn reload(&self) -> Result<String, Problems> {
-        let (world, shelf) = (self.load)()?;
+    ///
+    /// A site that gives installed nodes another name or address is not taken, unless `moved` says how many.
+    pub fn reload(&self, moved: Option<usize>) -> Result<String, Problems> {
+        let (mut world, shelf) = (self.load)()?;
+        // What is bound stays what machines are told; the rest of [server] counts at once.
+        let bound = self.hub.world().site.server.clone();
+        let wanted = std::mem::replace(&mut world.site.server, bound.clone());
+        world.site.server = Server {
+            interfaces: bound.interfaces,
+            address: bound.address,
+            http_port: bound.http_port,
+            agent_port: bound.agent_port,
+            dhcp: bound.dhcp,
+            ..wanted.clone()
+        };
+        let later = world.site.server != wanted;
+        difference::agreed(&self.hub.world().site, &world.site, &self.hub.ledger(), moved)?;
         let changed = {
             let old = self.hub.world();
             let mut said = vec![difference::difference(&old.site, &world.site)];
             said.extend(difference::surprises(&old.site, &world.site, &self.hub.ledger()));
+            if later {
+                said.push(
+                    "[server]: another address, port, interface or DHCP mode counts after a restart of the \
+                     server only"
+                        .to_string(),
+                );
+            }
             said.join("; ")
         };
         let supply = Supply::new(&world.site, shelf, &world.stock);

@@ -82,7 +82,7 @@ fn now(state: &State) -> String {
 fn outdated(known: Known<'_>, node: &Node) -> Option<String> {
     changed(known.site, known.ledger, node).then(|| {
         format!(
-            "it is armed for what the site file said before; run `bootstead node forget {}` first",
+            "it is armed for what the site file said before; run `bootstead node disarm {}` first",
             node.name
         )
     })

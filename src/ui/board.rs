@@ -351,7 +351,7 @@ fn row(site: &Site, ledger: &Ledger, standing: Option<&Standing>, node: &Node, n
         boots: record.map_or(0, |r| r.boots),
         refused: match changed(site, ledger, node) {
             true => {
-                Some("the site file changed after it was armed: forget it, then arm it again".to_string())
+                Some("the site file changed after it was armed: disarm it, then arm it again".to_string())
             }
             false => record.and_then(|r| r.refused.clone()),
         },

@@ -11,6 +11,7 @@ pub fn wire(what: &What) -> &'static str {
     match what {
         What::Started { .. } | What::SiteLoaded { .. } => "server",
         What::Armed { .. }
+        | What::Disarmed { .. }
         | What::Held { .. }
         | What::Released { .. }
         | What::Forgotten { .. }
@@ -49,9 +50,11 @@ fn paint(what: &What) -> Paint {
         }
         What::Refused { .. } => Paint::Late,
         What::InstallReported { .. } | What::FirstBooted { .. } => Paint::Good,
-        What::Armed { .. } | What::Held { .. } | What::Released { .. } | What::Forgotten { .. } => {
-            Paint::Bold
-        }
+        What::Armed { .. }
+        | What::Disarmed { .. }
+        | What::Held { .. }
+        | What::Released { .. }
+        | What::Forgotten { .. } => Paint::Bold,
         What::AnswersServed { .. } | What::Progressed { .. } => Paint::Moving,
         What::Log { .. } | What::Leased { .. } => Paint::Quiet,
         _ => Paint::Plain,
