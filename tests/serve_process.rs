@@ -122,6 +122,26 @@ impl Place {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         ask(&mut stream, "POST", path, &[], "{}")
     }
+    /// Describes an image by what is to be downloaded: files that a web server of this test hands out.
+    fn describe_downloads(&self, name: &str, files: &[(&'static str, &'static [u8])]) {
+        let mut text = format!(
+            "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"{}\"\n\
+             initrd = [\"{}\"]\ntree = \"os\"\n",
+            files[0].0, files[1].0
+        );
+        let web = web_server(files.to_vec());
+        for (path, content) in files {
+            let sha256 = bootstead::base::Sha256::of(content);
+            text += &format!("[fetch.{path:?}]\nurl = \"http://{web}/{path}\"\nsha256 = \"{sha256}\"\n");
+        }
+        std::fs::write(self.dir.0.join(format!("tree/images/{name}.toml")), text).unwrap();
+    }
+    /// `image fetch`, past any proxy that this machine's apt may have.
+    fn fetch(&self, name: &str) -> Output {
+        let direct = self.dir.0.join("apt-direct");
+        std::fs::write(&direct, "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n").unwrap();
+        self.command(&["image", "fetch", name]).env("APT_CONFIG", direct).output().unwrap()
+    }
     fn token(&self, mac: Mac) -> String {
         let key = bootstead::secrets::load_or_make(&self.dir.0.join(".bootstead")).unwrap();
         key.token(mac, 1).reveal().to_string()
@@ -338,6 +358,41 @@ fn what_is_read_is_printed_above_the_live_table() {
     assert!(end.contains("compute-0003"), "{seen}");
     let (_, left) = end.rsplit_once("\u{1b}[J").unwrap_or_else(|| panic!("{seen}"));
     assert!(!left.contains("compute"), "{seen}");
+}
+
+/// Hands out `files` on loopback until the test program ends.
+fn web_server(files: Vec<(&'static str, &'static [u8])>) -> SocketAddr {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            lines.by_ref().take_while(|l| !l.is_empty()).for_each(drop);
+            let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+            let (status, body) = match files.iter().find(|(p, _)| *p == path) {
+                Some((_, content)) => ("200 OK", *content),
+                None => ("404 Not Found", &b""[..]),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    address
+}
+
+/// An image that consists of downloads alone names no suite, and needs none of a distribution's archive.
+#[test]
+fn an_image_of_downloads_alone_is_fetched() {
+    let place = Place::new(1);
+    place.describe_downloads("plain", &[("boot/vmlinuz", b"a kernel"), ("boot/initrd", b"an initrd")]);
+    let fetched = place.fetch("plain");
+    let said = String::from_utf8_lossy(&fetched.stderr).into_owned();
+    assert!(fetched.status.success(), "{said}");
+    let kernel = place.dir.0.join(".bootstead/images/plain/boot/vmlinuz");
+    assert_eq!(std::fs::read(kernel).unwrap(), b"a kernel");
 }
 
 fn wait_for(what: impl Fn() -> bool) {

@@ -52,7 +52,10 @@ pub fn fetch(images: &Path, image: &Image, wishes: &Wishes) -> Result<(Manifest,
     let mut fetcher = Fetcher::new(&stage.work, image, wishes);
     let suite = image.suite.clone();
     if !image.fetch.is_empty() {
-        downloads(&mut stage, fetcher.apt(&suite)?, image)?;
+        // Nothing of these comes out of a distribution's archive: an image may name no suite at all.
+        tools::need(&["apt-helper", "apt-config"])?;
+        let apt = Apt::without_archive(&stage.work.join("apt-without-archive"), image.arch)?;
+        downloads(&mut stage, &apt, image)?;
     }
     for package in &image.packages {
         let suite = package.suite.clone().unwrap_or_else(|| suite.clone());
