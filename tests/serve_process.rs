@@ -395,6 +395,37 @@ fn an_image_of_downloads_alone_is_fetched() {
     assert_eq!(std::fs::read(kernel).unwrap(), b"a kernel");
 }
 
+/// A server that runs knows of an image that came, or went, as soon as the command has done it.
+#[test]
+fn a_running_server_takes_changed_images_into_use() {
+    let place = Place::new(1);
+    place.describe_downloads("tiny", &[("linux", b"a kernel"), ("initrd.gz", b"an initrd")]);
+    let (_server, _) = place.start();
+    assert_eq!(place.operate("/v1/nodes/compute-0001/arm").status, 200);
+    let script = || {
+        let mut stream = TcpStream::connect(place.http).unwrap();
+        let path = format!("/boot.ipxe?mac={}&platform=efi&arch=x86_64", mac(1).hyphens());
+        ask(&mut stream, "GET", &path, &[], "").text()
+    };
+    let said = |out: Output| {
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{said}");
+        said
+    };
+    assert!(script().contains("/images/tiny/linux"), "{}", script());
+    let removed = said(place.run(&["image", "remove", "tiny"]));
+    assert!(removed.contains("the running server serves it no more"), "{removed}");
+    assert!(script().contains("image tiny is not here"), "{}", script());
+    let fetched = said(place.fetch("tiny"));
+    assert!(fetched.ends_with("the running server has taken it into use\n"), "{fetched}");
+    assert!(script().contains("/images/tiny/linux"), "{}", script());
+    // A server that cannot read its site file goes on with what it has: that is said, with what to type.
+    place.write_site("[role.compute.nonsense]\n");
+    let removed = said(place.run(&["image", "remove", "tiny"]));
+    assert!(removed.contains("still uses its images as they were"), "{removed}");
+    assert!(removed.contains("`bootstead node reload`"), "{removed}");
+}
+
 fn wait_for(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {

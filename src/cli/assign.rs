@@ -55,7 +55,7 @@ pub fn run(g: &Globals, args: &AssignArgs) -> Result<Exit, Problems> {
         .into());
     };
     let mut text = format!("{mac} is {} ({}) now: {}\n", node.name, node.role, edit.file.display());
-    if Station::find(g)?.reload()? {
+    if Station::find(g)?.reload()?.is_some() {
         text.push_str("the running server uses it\n");
     }
     text.push_str(&format!("install it with `bootstead node arm {}`\n", node.name));

@@ -85,8 +85,8 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
         Command::Assign(args) => assign::run(g, &args),
         Command::List => list(g),
         Command::Reload => match Station::find(g)?.reload()? {
-            true => say("the running server uses the site file as it is now\n"),
-            false => Err(Problem::environment(
+            Some(_) => say("the running server uses the site file as it is now\n"),
+            None => Err(Problem::environment(
                 "no server runs on this state folder, so there is nothing to reload",
             )
             .help("the next `bootstead serve` reads the site file anyway")

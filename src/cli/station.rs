@@ -179,13 +179,18 @@ impl<'a> Station<'a> {
         parse(status, &body)
     }
 
-    /// Has the running server take the changed site file into use. `false`: there is no server.
-    pub fn reload(&self) -> Result<bool, Problem> {
+    /// Has the running server read site, tree and images anew; what that changed of the site, in words. `None`: there
+    /// is no server.
+    pub fn reload(&self) -> Result<Option<String>, Problem> {
+        #[derive(Deserialize)]
+        struct Reloaded {
+            changed: String,
+        }
         if !self.is_live() {
-            return Ok(false);
+            return Ok(None);
         }
         let (status, body) = self.call(Method::POST, api::RELOAD, Vec::new(), Duration::ZERO)?;
-        parse::<serde_json::Value>(status, &body).map(|_| true)
+        parse::<Reloaded>(status, &body).map(|r| Some(r.changed))
     }
 
     /// Asks the running server; there must be one.

@@ -7,7 +7,7 @@ use super::hub::{Hub, World};
 use super::recorder::Recorder;
 use super::tally::Tally;
 use super::works::Works;
-use crate::api::Orders;
+use crate::api::{NO_CHANGE, Orders};
 use crate::base::secret::SiteKey;
 use crate::base::{Mac, Secret, Timestamp};
 use crate::boot::decide::identity;
@@ -216,7 +216,7 @@ fn difference(old: &Site, new: &Site) -> String {
             parts.push(format!("{count} {word}"));
         }
     }
-    let nodes = if parts.is_empty() { "the same nodes".to_string() } else { parts.join(", ") };
+    let nodes = if parts.is_empty() { NO_CHANGE.to_string() } else { parts.join(", ") };
     let rest = [
         ("roles", old.roles != new.roles),
         ("networks", old.networks != new.networks),
