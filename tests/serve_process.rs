@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const NODES: u8 = 40;
+/// What an image of EL consists of.
+const TINY: [(&str, &[u8]); 3] =
+    [("linux", b"k"), ("initrd.gz", b"i"), ("os/repodata/repomd.xml", b"<repomd/>")];
 
 fn mac(n: u8) -> Mac {
     Mac([0x52, 0x54, 0, 0, 0, n])
@@ -33,7 +36,7 @@ impl Place {
     fn new(nodes: usize) -> Place {
         let dir = Scratch::new();
         let state = dir.0.join(".bootstead");
-        publish_image(&state.join("images"), "tiny", &[("linux", b"k"), ("initrd.gz", b"i")]);
+        publish_image(&state.join("images"), "tiny", &TINY);
         let tree = dir.0.join("tree/images");
         std::fs::create_dir_all(&tree).unwrap();
         let image = "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"linux\"\n\
@@ -399,7 +402,7 @@ fn an_image_of_downloads_alone_is_fetched() {
 #[test]
 fn a_running_server_takes_changed_images_into_use() {
     let place = Place::new(1);
-    place.describe_downloads("tiny", &[("linux", b"a kernel"), ("initrd.gz", b"an initrd")]);
+    place.describe_downloads("tiny", &TINY);
     let (_server, _) = place.start();
     assert_eq!(place.operate("/v1/nodes/compute-0001/arm").status, 200);
     let script = || {
