@@ -174,7 +174,7 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> R
 fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<Arming> {
     let (_, stock, _) = Shelf::open(&g.images_dir());
     let known = Known { site: &loaded.site, images: &loaded.catalog.images, stock: &stock, ledger };
-    nodes.iter().map(|n| arming(known, n)).collect()
+    nodes.iter().map(|n| arming(known, &loaded.catalog, n)).collect()
 }
 
 /// Nodes that lack the same share one problem.
