@@ -105,8 +105,10 @@ pub const BOARD: &str = "/v1/board";
 /// The journal: `after=SEQ`, `limit=N`, `node=NAME|MAC`, `wait=SECONDS` (answers as soon as there is something).
 /// The reply is a list of `store::Entry`.
 pub const EVENTS: &str = "/v1/events";
-/// Takes a changed site file into use; a refusal says why, and the old one goes on.
+/// Takes a changed site file and changed images into use; a refusal says why, and the old ones go on.
 pub const RELOAD: &str = "/v1/reload";
+/// Its `changed` where the site is the same as before.
+pub const NO_CHANGE: &str = "the same nodes";
 
 /// Path of what a person decides about a node; `verb` is one of `arm`, `hold`, `release`, `forget`.
 pub fn verb_path(node: &str, verb: &str) -> String {

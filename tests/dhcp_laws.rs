@@ -346,7 +346,7 @@ fn a_declined_address_is_set_aside_and_another_one_offered() {
 fn while_a_rival_is_here_only_the_site_s_own_nodes_are_served() {
     let mut scene = Scene::new(support::site(1, 0));
     let pxe: (u8, &[u8]) = (60, b"PXEClient");
-    let mut expect = |scene: &mut Scene, strangers: bool| {
+    let expect = |scene: &mut Scene, strangers: bool| {
         assert_eq!(scene.hear(&ask(1, Mac([2, 0, 0, 0, 0, 9]), &[pxe]), 0).reply.is_some(), strangers);
         assert!(scene.hear(&ask(1, support::mac(0), &[pxe]), 0).reply.is_some());
     };

@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const NODES: u8 = 40;
+/// What an image of EL consists of.
+const TINY: [(&str, &[u8]); 3] =
+    [("linux", b"k"), ("initrd.gz", b"i"), ("os/repodata/repomd.xml", b"<repomd/>")];
 
 fn mac(n: u8) -> Mac {
     Mac([0x52, 0x54, 0, 0, 0, n])
@@ -33,7 +36,7 @@ impl Place {
     fn new(nodes: usize) -> Place {
         let dir = Scratch::new();
         let state = dir.0.join(".bootstead");
-        publish_image(&state.join("images"), "tiny", &[("linux", b"k"), ("initrd.gz", b"i")]);
+        publish_image(&state.join("images"), "tiny", &TINY);
         let tree = dir.0.join("tree/images");
         std::fs::create_dir_all(&tree).unwrap();
         let image = "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"linux\"\n\
@@ -121,6 +124,26 @@ impl Place {
     fn operate(&self, path: &str) -> Got {
         let mut stream = UnixStream::connect(self.socket()).unwrap();
         ask(&mut stream, "POST", path, &[], "{}")
+    }
+    /// Describes an image by what is to be downloaded: files that a web server of this test hands out.
+    fn describe_downloads(&self, name: &str, files: &[(&'static str, &'static [u8])]) {
+        let mut text = format!(
+            "summary = \"a test's\"\nfamily = \"el9\"\nversion = \"9\"\narch = \"amd64\"\nkernel = \"{}\"\n\
+             initrd = [\"{}\"]\ntree = \"os\"\n",
+            files[0].0, files[1].0
+        );
+        let web = web_server(files.to_vec());
+        for (path, content) in files {
+            let sha256 = bootstead::base::Sha256::of(content);
+            text += &format!("[fetch.{path:?}]\nurl = \"http://{web}/{path}\"\nsha256 = \"{sha256}\"\n");
+        }
+        std::fs::write(self.dir.0.join(format!("tree/images/{name}.toml")), text).unwrap();
+    }
+    /// `image fetch`, past any proxy that this machine's apt may have.
+    fn fetch(&self, name: &str) -> Output {
+        let direct = self.dir.0.join("apt-direct");
+        std::fs::write(&direct, "Acquire::http::Proxy::127.0.0.1 \"DIRECT\";\n").unwrap();
+        self.command(&["image", "fetch", name]).env("APT_CONFIG", direct).output().unwrap()
     }
     fn token(&self, mac: Mac) -> String {
         let key = bootstead::secrets::load_or_make(&self.dir.0.join(".bootstead")).unwrap();
@@ -338,6 +361,131 @@ fn what_is_read_is_printed_above_the_live_table() {
     assert!(end.contains("compute-0003"), "{seen}");
     let (_, left) = end.rsplit_once("\u{1b}[J").unwrap_or_else(|| panic!("{seen}"));
     assert!(!left.contains("compute"), "{seen}");
+}
+
+/// Hands out `files` on loopback until the test program ends.
+fn web_server(files: Vec<(&'static str, &'static [u8])>) -> SocketAddr {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            lines.by_ref().take_while(|l| !l.is_empty()).for_each(drop);
+            let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+            let (status, body) = match files.iter().find(|(p, _)| *p == path) {
+                Some((_, content)) => ("200 OK", *content),
+                None => ("404 Not Found", &b""[..]),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    address
+}
+
+/// An image that consists of downloads alone names no suite, and needs none of a distribution's archive.
+#[test]
+fn an_image_of_downloads_alone_is_fetched() {
+    let place = Place::new(1);
+    place.describe_downloads("plain", &[("boot/vmlinuz", b"a kernel"), ("boot/initrd", b"an initrd")]);
+    let fetched = place.fetch("plain");
+    let said = String::from_utf8_lossy(&fetched.stderr).into_owned();
+    assert!(fetched.status.success(), "{said}");
+    let kernel = place.dir.0.join(".bootstead/images/plain/boot/vmlinuz");
+    assert_eq!(std::fs::read(kernel).unwrap(), b"a kernel");
+}
+
+/// A server that runs knows of an image that came, or went, as soon as the command has done it.
+#[test]
+fn a_running_server_takes_changed_images_into_use() {
+    let place = Place::new(1);
+    place.describe_downloads("tiny", &TINY);
+    let (_server, _) = place.start();
+    assert_eq!(place.operate("/v1/nodes/compute-0001/arm").status, 200);
+    let script = || {
+        let mut stream = TcpStream::connect(place.http).unwrap();
+        let path = format!("/boot.ipxe?mac={}&platform=efi&arch=x86_64", mac(1).hyphens());
+        ask(&mut stream, "GET", &path, &[], "").text()
+    };
+    let said = |out: Output| {
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{said}");
+        said
+    };
+    assert!(script().contains("/images/tiny/linux"), "{}", script());
+    let removed = said(place.run(&["image", "remove", "tiny"]));
+    assert!(removed.contains("the running server serves it no more"), "{removed}");
+    assert!(script().contains("image tiny is not here"), "{}", script());
+    let fetched = said(place.fetch("tiny"));
+    assert!(fetched.ends_with("the running server has taken it into use\n"), "{fetched}");
+    assert!(script().contains("/images/tiny/linux"), "{}", script());
+    // A server that cannot read its site file goes on with what it has: that is said, with what to type.
+    place.write_site("[role.compute.nonsense]\n");
+    let removed = said(place.run(&["image", "remove", "tiny"]));
+    assert!(removed.contains("still uses its images as they were"), "{removed}");
+    assert!(removed.contains("`bootstead node reload`"), "{removed}");
+}
+
+/// What `check` finds is not armed, either: the machine would stand at its console with a template's error.
+#[test]
+fn a_node_whose_files_do_not_render_is_not_armed() {
+    let place = Place::new(2);
+    let described = place.dir.0.join("tree/images/tiny.toml");
+    let text = std::fs::read_to_string(&described).unwrap();
+    std::fs::write(&described, text.replace("tree = \"os\"\n", "")).unwrap();
+    assert_eq!(place.run(&["check"]).status.code(), Some(2));
+    let armed = place.run(&["node", "arm", "--all", "--yes", "2"]);
+    let said = String::from_utf8_lossy(&armed.stderr).into_owned();
+    assert_eq!(armed.status.code(), Some(2), "{said}");
+    let why = "compute-0001 and compute-0002 cannot be armed: what it would be given cannot be made: ";
+    assert!(said.contains(why) && said.contains("kickstart/"), "{said}");
+    std::fs::write(&described, text).unwrap();
+    let armed = place.run(&["node", "arm", "--all", "--yes", "2"]);
+    assert!(armed.status.success(), "{}", String::from_utf8_lossy(&armed.stderr));
+}
+
+/// What a machine reported is shown, with the disk that its rule picks, whether or not a server runs.
+#[test]
+fn a_hardware_report_is_shown_with_the_disk_that_the_rule_picks() {
+    let place = Place::new(1);
+    let shown = |words: &[&str]| {
+        let out = place.run(words);
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    };
+    assert!(shown(&["node", "show", "compute-0001"]).contains("hardware not known"));
+    let (server, _) = place.start();
+    assert_eq!(place.operate("/v1/nodes/compute-0001/arm").status, 200);
+    let disk = |name: &str, gib: u64| {
+        format!(
+            r#"{{"name":"{name}","size":{},"model":"M","serial":"S-{name}","wwn":null,"by_path":null,"removable":false,"usb":false,"read_only":false,"rotational":false,"sector":512,"found":[],"unfinished":false}}"#,
+            gib << 30
+        )
+    };
+    let report = format!(
+        r#"{{"firmware":"uefi","secure_boot":null,"vendor":"V","product":"P","serial":null,"uuid":null,"cpu_model":"C","cpus":2,"memory_mib":2000,"disks":[{},{}],"ports":[]}}"#,
+        disk("sda", 4),
+        disk("sdb", 40)
+    );
+    let body = serde_json::json!({"event": "hardware", "detail": report}).to_string();
+    let mut stream = TcpStream::connect(place.http).unwrap();
+    let bearer = format!("Bearer {}", place.token(mac(1)));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let path = format!("/v1/nodes/{}/report", mac(1).hyphens());
+    assert_eq!(ask(&mut stream, "POST", &path, &headers, &body).status, 200);
+    let live = shown(&["node", "show", "compute-0001"]);
+    assert!(live.contains("picks    sdb (40.0 GiB, M, serial S-sdb)") && live.contains("S-sda"), "{live}");
+    drop(server);
+    assert_eq!(shown(&["node", "show", "52:54:00:00:00:01"]), live);
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(&["node", "show", "compute-0001", "--json"])).unwrap();
+    assert_eq!((&json["hardware"]["cpus"], &json["rule"]["min_gib"]), (&2.into(), &10.into()));
+    let armed = shown(&["node", "arm", "compute-0001", "--yes"]);
+    assert!(armed.contains("of the disks it last reported: sdb (40.0 GiB, M, serial S-sdb)"), "{armed}");
+    shown(&["node", "forget", "compute-0001"]);
+    assert!(shown(&["node", "show", "compute-0001"]).contains("hardware not known"));
 }
 
 fn wait_for(what: impl Fn() -> bool) {

@@ -58,6 +58,16 @@ fn every_file_renders_holds_its_token_and_every_family_and_profile_is_used() {
 }
 
 #[test]
+fn flatcar_without_a_tree_is_refused_and_not_sent_to_the_internet() {
+    let mut catalog = catalog();
+    let site = &sites(&catalog)[2];
+    let node = site.nodes.iter().find(|n| site.role(n).image == "flatcar").unwrap();
+    catalog.images.get_mut("flatcar").unwrap().tree = None;
+    let why = answers::all(site, &catalog, node, &Secret::new("t")).unwrap_err();
+    assert!(why.what.contains("the image flatcar names no `tree`"), "{why}");
+}
+
+#[test]
 fn the_fast_lanes_orders_are_as_they_were() {
     let catalog = catalog();
     let root = Piece { size: 1, sha256: Sha256::of(b"manifest") };

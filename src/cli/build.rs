@@ -30,6 +30,7 @@ pub fn run(
     }
     let manifest = crate::build::on_shelf(dir, &image.name)
         .ok_or_else(|| Problem::fault(format!("image {} was built but is not on the shelf", image.name)))?;
+    super::image::renew(g, super::image::TAKEN);
     if g.json {
         let files = manifest.files.len();
         let line = serde_json::json!({"image": image.name, "files": files, "bytes": manifest.bytes()});

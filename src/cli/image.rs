@@ -1,5 +1,6 @@
 //! `bootstead image`: fetch, import, build, verify, list, remove.
 
+use super::station::Station;
 use super::{Globals, say};
 use crate::images::{Image, Manifest};
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
@@ -89,11 +90,34 @@ pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
             super::build::run(g, &dir, &tree, &described(&tree, &name)?, include, if_missing)
         }
         Verb::Import { file, name, sha256, link } => import_one(g, &dir, &file, name, sha256, link),
-        Verb::Verify { name } => verify_some(&dir, name),
+        Verb::Verify { name } => verify_some(g, &dir, name),
         Verb::List => list(g, &dir),
-        Verb::Remove { name } => remove(&dir, &name),
+        Verb::Remove { name } => remove(g, &dir, &name),
     }
 }
+
+/// Has a running server take what changed on the shelf into use: it knows the shelf as it was when it last read it, while
+/// `node arm` looks at the shelf as it is. The image is there whatever the server says, so that is a warning.
+pub(super) fn renew(g: &Globals, done: &str) {
+    match Station::find(g).and_then(|station| station.reload(None)) {
+        Ok(None) => {}
+        Ok(Some(changed)) if changed == crate::api::NO_CHANGE => note(&format!("the running server {done}")),
+        // It reads all or nothing: a site file that was changed meanwhile counts from now on, too.
+        Ok(Some(changed)) => {
+            note(&format!("the running server {done}, and uses the site file as it is now: {changed}"));
+        }
+        Err(p) => {
+            let problem =
+                Problem::environment("the running server still uses its images as they were before")
+                    .why(p.what)
+                    .help("mend that, then run `bootstead node reload`");
+            note(&problem.warning().to_string());
+        }
+    }
+}
+
+/// What the server does with an image that came.
+pub(super) const TAKEN: &str = "has taken it into use";
 
 /// The tree's description of the image `name`.
 fn described(tree: &Tree, name: &str) -> Result<Image, Problems> {
@@ -241,6 +265,7 @@ fn done(
     for problem in problems {
         note(&problem.to_string());
     }
+    renew(g, TAKEN);
     if g.json {
         return say(&(serde_json::json!({
             "image": name, "files": manifest.files.len(), "bytes": manifest.bytes(), "gaps": manifest.gaps,
@@ -256,7 +281,7 @@ fn done(
     ))
 }
 
-fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
+fn verify_some(g: &Globals, dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
     let (shelf, _, _) = Shelf::open(dir);
     let names = match name {
         Some(name) if dir.join(&name).join(crate::shelf::MANIFEST).exists() => vec![name],
@@ -269,15 +294,22 @@ fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
     };
     let mut problems = Problems::default();
     let mut text = String::new();
+    let mut accepted = false;
     for name in names.iter().filter(|n| dir.join(n).exists()) {
         let total = shelf.manifest(name).map_or(0, Manifest::bytes);
         let mut progress = Progress::new(&format!("verifying {name}"), total);
+        let known = || std::fs::read(dir.join(name).join(crate::shelf::MANIFEST)).ok();
+        let before = known();
         let found = verify::verify(dir, name, &mut |n| progress.add(n))?;
+        accepted |= known() != before;
         progress.finish();
         if found.is_empty() {
             let _ = writeln!(text, "{name}: sound, {}", binary(total));
         }
         problems.0.extend(found);
+    }
+    if accepted {
+        renew(g, "serves again what was touched and is sound");
     }
     say(&text)?;
     if problems.0.is_empty() { Ok(Exit::Ok) } else { Err(problems) }
@@ -343,8 +375,9 @@ fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
     out
 }
 
-fn remove(dir: &Path, name: &str) -> Result<Exit, Problems> {
+fn remove(g: &Globals, dir: &Path, name: &str) -> Result<Exit, Problems> {
     if publish::remove(dir, name)? {
+        renew(g, "serves it no more");
         return say(&format!("{name} is removed\n"));
     }
     Err(Problem::input(format!("image {name} is not here"))

@@ -3,9 +3,9 @@
 use super::load::{Loaded, load};
 use super::station::{Station, Verb, Wish};
 use super::status::unknown;
-use super::{Globals, assign, say, terminal};
+use super::{Globals, assign, hardware, say, terminal};
 use crate::boot::Known;
-use crate::lifecycle::{Lane, Ledger};
+use crate::lifecycle::{Lane, Ledger, State};
 use crate::problem::{Exit, Problem, Problems};
 use crate::shelf::Shelf;
 use crate::site::Node;
@@ -32,6 +32,14 @@ enum Command {
         /// Approve, for this installation alone, the disk that each node's last refusal named
         #[arg(long)]
         erase: bool,
+        /// With --role or --all: also the nodes that are installed
+        #[arg(long)]
+        again: bool,
+    },
+    /// Take an arming back that nothing has come of yet: the node is what it was before
+    Disarm {
+        #[command(flatten)]
+        which: Which,
     },
     /// Stop a node: it gets nothing until it is released
     Hold {
@@ -51,13 +59,25 @@ enum Command {
     Forget {
         #[command(flatten)]
         which: Which,
+        /// Do not ask; for several nodes say how many (--yes N)
+        #[arg(long, value_name = "N", num_args = 0..=1)]
+        yes: Option<Option<usize>>,
     },
     /// Take a discovered machine into the site, as a new node of a role or in the place of a node
     Assign(assign::AssignArgs),
     /// List every node with its role, addresses and state
     List,
+    /// What a machine reported of itself, and the disk that its rule picks
+    Show {
+        /// A node, by name or MAC address
+        node: String,
+    },
     /// Have the running server take the changed site file into use
-    Reload,
+    Reload {
+        /// So many installed nodes may get another name or address
+        #[arg(long, value_name = "N")]
+        yes: Option<usize>,
+    },
 }
 
 /// Which nodes are meant.
@@ -75,18 +95,20 @@ struct Which {
 
 pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
     match args.command {
-        Command::Arm { which, yes, erase } => arm(g, &which, yes, erase),
+        Command::Arm { which, yes, erase, again } => arm(g, &which, yes, erase, again),
+        Command::Disarm { which } => each(g, &which, Verb::Disarm, ""),
         Command::Hold { which, why } => match why.as_deref().map(str::trim) {
             None | Some("") => Err(hold_needs_why(&which).into()),
             Some(why) => each(g, &which, Verb::Hold, why),
         },
         Command::Release { which } => each(g, &which, Verb::Release, ""),
-        Command::Forget { which } => each(g, &which, Verb::Forget, ""),
+        Command::Forget { which, yes } => forget(g, &which, yes),
         Command::Assign(args) => assign::run(g, &args),
         Command::List => list(g),
-        Command::Reload => match Station::find(g)?.reload()? {
-            true => say("the running server uses the site file as it is now\n"),
-            false => Err(Problem::environment(
+        Command::Show { node } => hardware::show(g, &node),
+        Command::Reload { yes } => match Station::find(g)?.reload(yes)? {
+            Some(changed) => say(&format!("the running server uses the site file as it is now: {changed}\n")),
+            None => Err(Problem::environment(
                 "no server runs on this state folder, so there is nothing to reload",
             )
             .help("the next `bootstead serve` reads the site file anyway")
@@ -136,9 +158,15 @@ fn choose<'a>(loaded: &'a Loaded, which: &Which) -> Result<Vec<&'a Node>, Proble
     Ok(chosen)
 }
 
-fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> Result<Exit, Problems> {
+fn arm(
+    g: &Globals,
+    which: &Which,
+    yes: Option<Option<usize>>,
+    erase: bool,
+    again: bool,
+) -> Result<Exit, Problems> {
     let loaded = load(g)?;
-    let nodes = choose(&loaded, which)?;
+    let mut nodes = choose(&loaded, which)?;
     let station = Station::find(g)?;
     if station.is_live() && station.board()?.digest != loaded.site.digest.to_string() {
         return Err(Problem::input("the running server uses another site file than the one read here")
@@ -147,6 +175,9 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> R
             .into());
     }
     let ledger = station.ledger()?;
+    if which.role.is_some() || which.all {
+        spare(&mut nodes, &ledger, again)?;
+    }
     let armings = plan(g, &loaded, &ledger, &nodes);
     if g.json {
         let text = serde_json::to_string_pretty(&armings).map_err(|e| Problem::fault(e.to_string()))?;
@@ -165,7 +196,7 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> R
         .help("arm without --erase; if the guard finds something on a disk, it says which and what")
         .into());
     }
-    agree(nodes.len(), yes)?;
+    agree(nodes.len(), "arm", yes)?;
     let approved = armings.iter().map(|a| if erase { a.refused.as_slice() } else { &[] });
     let wishes = approved.map(|erase| Wish { verb: Verb::Arm, why: "", erase });
     apply(g, &station, &loaded, nodes.iter().copied().zip(wishes))
@@ -174,7 +205,15 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> R
 fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<Arming> {
     let (_, stock, _) = Shelf::open(&g.images_dir());
     let known = Known { site: &loaded.site, images: &loaded.catalog.images, stock: &stock, ledger };
-    nodes.iter().map(|n| arming(known, n)).collect()
+    let whole = |node: &&Node| {
+        let (picks, picks_nothing) = match hardware::picked(&loaded.site, ledger, node) {
+            Some(Ok(disk)) => (Some(disk), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        Arming { picks, picks_nothing, ..arming(known, &loaded.catalog, node) }
+    };
+    nodes.iter().map(whole).collect()
 }
 
 /// Nodes that lack the same share one problem.
@@ -222,6 +261,15 @@ fn describe(armings: &[Arming], erase: bool, style: &Style) -> String {
         let name_width = nodes.iter().map(|a| width(&a.node)).max().unwrap_or(0);
         for a in nodes {
             let _ = writeln!(out, "    {}  {}", style.pad(&a.node, name_width), style.clean(&a.now));
+            let last = match (&a.picks, &a.picks_nothing) {
+                (Some(disk), _) => Some(format!("of the disks it last reported: {disk}")),
+                (None, Some(why)) => Some(format!("of the disks it last reported none would do: {why}")),
+                (None, None) => None,
+            };
+            if let Some(last) = last {
+                let last = style.paint(Paint::Bad, &style.clean(&last));
+                let _ = writeln!(out, "    {:name_width$}  {last}", "");
+            }
             if erase && !a.refused.is_empty() {
                 let disks = format!("erases disk {} whatever is on it", a.refused.join(" and disk "));
                 let _ = writeln!(
@@ -239,29 +287,100 @@ fn describe(armings: &[Arming], erase: bool, style: &Style) -> String {
     out
 }
 
+/// Takes out of a whole role, or of all nodes, those that an arming is not for: what is installed stays as it is unless
+/// it is named, or `again` says so; what is armed, under way or held goes on. Says how many of each.
+fn spare(nodes: &mut Vec<&Node>, ledger: &Ledger, again: bool) -> Result<(), Problem> {
+    let mut spared: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    nodes.retain(|node| {
+        let state = ledger.state(node.mac());
+        let meant = match state {
+            State::Expected | State::Failed { .. } => true,
+            State::Installed { .. } => again,
+            State::Armed { .. } | State::Booting { .. } | State::Installing { .. } | State::Held { .. } => {
+                false
+            }
+        };
+        if !meant {
+            spared.entry(state.name()).or_default().push(&node.name);
+        }
+        meant
+    });
+    let lines: Vec<String> = spared
+        .iter()
+        .map(|(state, names)| match names.as_slice() {
+            [first, .., last] => {
+                format!("left alone: {} nodes that are {state} ({first} … {last})", names.len())
+            }
+            names => format!("left alone: {} is {state}", names.concat()),
+        })
+        .collect();
+    for line in &lines {
+        eprintln!("{line}");
+    }
+    if !nodes.is_empty() {
+        return Ok(());
+    }
+    let problem = Problem::input("there is nothing to arm: none of these nodes waits for an installation");
+    Err(match spared.contains_key("installed") && !again {
+        true => problem.help("to install again what is installed, name the nodes, or add --again"),
+        false => problem.help("`bootstead status` says where each of them is"),
+    })
+}
+
+/// Forgets; asks first where more than a mistake is lost.
+fn forget(g: &Globals, which: &Which, yes: Option<Option<usize>>) -> Result<Exit, Problems> {
+    let loaded = load(g)?;
+    let nodes = choose(&loaded, which)?;
+    let station = Station::find(g)?;
+    let ledger = station.ledger()?;
+    let installed: Vec<&str> = nodes
+        .iter()
+        .filter(|n| matches!(ledger.state(n.mac()), State::Installed { .. }))
+        .map(|n| n.name.as_str())
+        .collect();
+    if !installed.is_empty() || nodes.len() > 1 {
+        eprintln!(
+            "{} of {} are installed{}: what Bootstead knows of them is lost, their agents, and what was done on them for \
+             the cluster; to take an arming back, `bootstead node disarm` is enough",
+            installed.len(),
+            nodes.len(),
+            match installed.as_slice() {
+                [] => String::new(),
+                [one] => format!(" ({one})"),
+                [first, .., last] => format!(" ({first} … {last})"),
+            }
+        );
+        agree(nodes.len(), "forget", yes)?;
+    }
+    let wish = Wish { verb: Verb::Forget, why: "", erase: &[] };
+    apply(g, &station, &loaded, nodes.iter().map(|n| (*n, wish)))
+}
+
 /// Bulk arming asks for the number (field-pain #81): a wrong filter shows itself before anything is erased.
-fn agree(count: usize, yes: Option<Option<usize>>) -> Result<(), Problem> {
+fn agree(count: usize, verb: &str, yes: Option<Option<usize>>) -> Result<(), Problem> {
     let help = format!("look at the list above; if it is what you want, add `--yes {count}`");
+    let nothing = match verb {
+        "forget" => "nothing was forgotten",
+        _ => "nothing was armed",
+    };
     match yes {
         Some(Some(n)) if n == count => Ok(()),
         Some(Some(n)) => {
-            Err(Problem::input(format!("--yes says {n} nodes, and this is {count}; nothing was armed"))
-                .help(help))
+            Err(Problem::input(format!("--yes says {n} nodes, and this is {count}; {nothing}")).help(help))
         }
         Some(None) if count == 1 => Ok(()),
         Some(None) => {
-            Err(Problem::input(format!("--yes must say how many for {count} nodes; nothing was armed"))
-                .help(help))
+            Err(Problem::input(format!("--yes must say how many for {count} nodes; {nothing}")).help(help))
         }
         None if !terminal::can_ask() => {
-            Err(Problem::input("there is no terminal to ask at; nothing was armed").help(help))
+            Err(Problem::input(format!("there is no terminal to ask at; {nothing}")).help(help))
         }
         None => {
-            let typed = terminal::ask(&format!("Type the number of nodes ({count}) to arm them:"))?;
+            let typed = terminal::ask(&format!("Type the number of nodes to {verb} them:"))?;
             if typed == count.to_string() {
                 Ok(())
             } else {
-                Err(Problem::input("nothing was armed").why(format!("{typed:?} is not {count}")))
+                Err(Problem::input(nothing).why(format!("{typed:?} is not {count}")))
             }
         }
     }

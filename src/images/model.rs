@@ -43,7 +43,8 @@ pub struct Image {
     /// Words for the kernel's command line that only this image needs.
     #[serde(default)]
     pub args: String,
-    /// Smallest memory of a machine that can install it, in MiB.
+    /// Smallest memory of a machine that its installer runs on, in MiB: compared where a hardware report says what the
+    /// machine has.
     #[serde(default)]
     pub min_memory_mib: u32,
     /// Files to download: URL and digest by path below `/images/NAME/`.
@@ -104,6 +105,9 @@ pub struct Mirror {
     /// Packages that every installation needs beside those of the roles.
     #[serde(default)]
     pub include: Vec<String>,
+    /// Packages of firmware that network ports need: in the mirror, and their files in the initrd.
+    #[serde(default)]
+    pub firmware: Vec<String>,
 }
 
 /// A disk image for the fast lane.
@@ -158,15 +162,86 @@ pub struct Piece {
     pub sha256: Sha256,
 }
 
+/// What an image lacks of what its installer takes the system from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// The file that is not there.
+    pub path: String,
+    /// What it is, for people.
+    pub what: &'static str,
+}
+
+/// Endings of trees that are one file: a medium, a root file system.
+const FILES: [&str; 6] = [".iso", ".img", ".squashfs", ".raw", ".gz", ".xz"];
+
+impl Image {
+    /// What its installer would ask for in vain, beside kernel and initrd: the tree where that is a file, else the file
+    /// that makes the tree, and each further repository, one that can be installed from. `has` knows the files that are
+    /// at hand, `all` lists them.
+    pub fn lacks<'a>(
+        &self,
+        has: &dyn Fn(&str) -> bool,
+        all: &mut dyn Iterator<Item = &'a String>,
+    ) -> Option<Lack> {
+        let trimmed = |path: &String| match path.trim_matches('/') {
+            "." => String::new(),
+            path => path.to_string(),
+        };
+        let further: Vec<String> = self.repos.values().map(trimmed).collect();
+        let tree = self.tree.as_ref().map(trimmed);
+        for (at, base) in tree.iter().chain(&further).enumerate() {
+            let is_tree = at == 0 && tree.is_some();
+            let below = |rest: &str| format!("{base}/{rest}").trim_start_matches('/').to_string();
+            let missing = if has(base) {
+                None
+            } else if FILES.iter().any(|ending| base.ends_with(ending)) {
+                Some((base.clone(), "which its installer loads"))
+            } else if self.family == "flatcar" {
+                let path = below(&format!("{}/flatcar_production_image.bin.bz2", self.version));
+                (!has(&path)).then_some((path, "which is written to the disk"))
+            } else if !self.suite.is_empty() {
+                let [release, inline] =
+                    ["Release", "InRelease"].map(|f| below(&format!("dists/{}/{f}", self.suite)));
+                (!has(&release) && !has(&inline)).then_some((release, "the signed index of its packages"))
+            } else {
+                // The trees of EL 8 and later name their repositories in .treeinfo: these lie one folder below.
+                let own = |path: &&String| {
+                    let folder = path.strip_suffix("/repodata/repomd.xml").unwrap_or_default();
+                    let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+                    !folder.is_empty() && parent == base.as_str() && !further.iter().any(|r| r == folder)
+                };
+                let path = below("repodata/repomd.xml");
+                let there = has(&path)
+                    || (is_tree
+                        && (has(&below("BaseOS/repodata/repomd.xml"))
+                            || Iterator::find(&mut &mut *all, own).is_some()));
+                (!there).then_some((path, "the list of a repository that its packages come from"))
+            };
+            if let Some((path, what)) = missing {
+                return Some(Lack { path, what });
+            }
+        }
+        None
+    }
+
+    /// What to run where it, or a part of it, is missing.
+    fn remedy(&self) -> String {
+        let fetched = !self.fetch.is_empty() || !self.packages.is_empty() || self.mirror.is_some();
+        match fetched {
+            true => format!("run `bootstead image fetch {}`", self.name),
+            false => "run `bootstead image import FILE.iso --sha256 HEX` with the complete medium (not the boot, netinst or \
+                      minimal one) and its published digest"
+                .to_string(),
+        }
+    }
+}
+
 impl Stock {
-    /// Whether `image` has all that the installer lane needs: its kernel and every initrd.
+    /// Whether `image` has all that the installer lane needs: its kernel, every initrd, and what the system comes from.
     pub fn can_install(&self, image: &Image) -> Result<(), String> {
         if image.pool {
             return Err(format!("image {} is packages for nodes that are installed already", image.name));
         }
-        let missing = |what: &str| {
-            Err(format!("image {} lacks {what}; run `bootstead image fetch {}`", image.name, image.name))
-        };
         let Some(have) = self.images.get(&image.name) else {
             return Err(format!(
                 "image {} is not here; run `bootstead image fetch {}` or `bootstead image import FILE.iso`",
@@ -175,8 +250,13 @@ impl Stock {
         };
         for path in std::iter::once(&image.kernel).chain(&image.initrd) {
             if !have.files.contains_key(path) {
-                return missing(path);
+                return Err(format!("image {} lacks {path}; {}", image.name, image.remedy()));
             }
+        }
+        if let Some(Lack { path, what }) =
+            image.lacks(&|path| have.files.contains_key(path), &mut have.files.keys())
+        {
+            return Err(format!("image {} lacks {path}, {what}; {}", image.name, image.remedy()));
         }
         if let Some(gap) = have.gaps.first() {
             let more = if have.gaps.len() > 1 {

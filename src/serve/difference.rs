@@ -1,5 +1,6 @@
 //! Owns what reading the site again changes, in words: how much is other, and what somebody would not expect.
 
+use crate::api::NO_CHANGE;
 use crate::boot::bound::changed;
 use crate::lifecycle::{Ledger, State};
 use crate::problem::Problem;
@@ -20,7 +21,7 @@ pub fn difference(old: &Site, new: &Site) -> String {
             parts.push(format!("{count} {word}"));
         }
     }
-    let nodes = if parts.is_empty() { "the same nodes".to_string() } else { parts.join(", ") };
+    let nodes = if parts.is_empty() { NO_CHANGE.to_string() } else { parts.join(", ") };
     let rest = [
         ("roles", old.roles != new.roles),
         ("networks", old.networks != new.networks),

@@ -161,8 +161,8 @@ fn shelved(shared: &Shared, plan: &Plan) -> Result<(), Problem> {
             return Err(Problem::environment(format!("{name} is not here, and {step} on {node} fetches from it"))
                 .why("nodes get the cluster's software from this machine, so that they need no internet")
                 .help(format!(
-                    "`bootstead image fetch {name}` while this machine has a mirror in reach, then `bootstead node reload`; or set the variable \
-                     `repository` in [vars] to another source"
+                    "`bootstead image fetch {name}` while this machine has a mirror in reach; or set the variable `repository` in \
+                     [vars] to another source"
                 )));
         }
     }

@@ -40,7 +40,7 @@ impl Source {
 #[derive(Debug)]
 pub struct Apt {
     root: PathBuf,
-    /// The archive of its first source.
+    /// The archive of its first source; empty where it has none.
     pub url: String,
     /// The suite itself, then its updates if they are wanted.
     pub sources: Vec<Source>,
@@ -74,23 +74,35 @@ fn machine_site(origin: &str) -> Result<Option<String>, Problem> {
 impl Apt {
     /// Makes the private root in `dir` and gets the signed indexes of `sources` (one at least).
     pub fn new(dir: &Path, sources: Vec<Source>, components: &[String], arch: Arch) -> Result<Apt, Problem> {
-        let root = std::path::absolute(dir).map_err(|e| Problem::io("find", dir, &e))?;
         if !Path::new(KEYRING).is_file() {
             return Err(Problem::environment(format!(
                 "{KEYRING} is missing; nothing from Debian can be verified"
             ))
             .help("on Debian: apt-get install debian-archive-keyring"));
         }
+        let mut apt = Apt::without_archive(dir, arch)?;
+        apt.url = sources.first().map(|s| s.url.clone()).unwrap_or_default();
+        apt.sources = sources;
+        let components = components.join(" ");
+        let line = |s: &Source| format!("deb [signed-by={KEYRING}] {} {} {components}\n", s.url, s.asked);
+        apt.put("sources.list", &apt.sources.iter().map(line).collect::<String>())?;
+        let mut command = apt.command("apt-get")?;
+        command.args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]);
+        let names: Vec<String> = apt.sources.iter().map(|s| format!("{} from {}", s.asked, s.url)).collect();
+        tools::output(command, &format!("get the package indexes of {}", names.join(", ")))?;
+        Ok(apt)
+    }
+
+    /// The private root alone, which knows no archive: for downloads whose digests are known beforehand.
+    pub fn without_archive(dir: &Path, arch: Arch) -> Result<Apt, Problem> {
+        let root = std::path::absolute(dir).map_err(|e| Problem::io("find", dir, &e))?;
         for folder in ["lists/partial", "cache/archives/partial", "empty"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|e| Problem::io("make the folder", &path, &e))?;
         }
-        let url = sources.first().map(|s| s.url.clone()).unwrap_or_default();
-        let apt = Apt { root, url, sources };
+        let apt = Apt { root, url: String::new(), sources: Vec::new() };
         apt.put("status", "")?;
-        let components = components.join(" ");
-        let line = |s: &Source| format!("deb [signed-by={KEYRING}] {} {} {components}\n", s.url, s.asked);
-        apt.put("sources.list", &apt.sources.iter().map(line).collect::<String>())?;
+        apt.put("sources.list", "")?;
         let machine = tools::output(
             {
                 let mut command = tools::command("apt-config")?;
@@ -100,10 +112,6 @@ impl Apt {
             "read this machine's apt configuration",
         )?;
         apt.put("apt.conf", &configuration(&String::from_utf8_lossy(&machine), &apt.root, arch))?;
-        let mut command = apt.command("apt-get")?;
-        command.args(["update", "-qq", "-o", "APT::Update::Error-Mode=any"]);
-        let names: Vec<String> = apt.sources.iter().map(|s| format!("{} from {}", s.asked, s.url)).collect();
-        tools::output(command, &format!("get the package indexes of {}", names.join(", ")))?;
         Ok(apt)
     }
 

@@ -144,6 +144,14 @@ fn complete(index: &Index, medium: &Medium, described: Option<&Image>, shown: &s
     if medium.kernel.is_none() || medium.initrd.is_none() {
         return Err(Problem::input(format!("{shown} has no kernel and initrd to boot from the network")));
     }
+    let has = |path: &str| path == MEDIUM || index.get(path).is_some();
+    if let Some(lack) = described.and_then(|image| image.lacks(&has, &mut index.files.keys())) {
+        return Err(Problem::input(format!("{shown} lacks {}, {}", lack.path, lack.what))
+            .why(format!("it is {:?}, and the image's description names that as the source", medium.title))
+            .help(
+                "take the full medium (the DVD, not the boot, netinst or minimal one), or another `--name`",
+            ));
+    }
     Ok(())
 }
 
@@ -156,14 +164,18 @@ fn needed(
 ) -> Result<(), Problem> {
     let own = [&medium.kernel, &medium.initrd, &medium.stage2].into_iter().flatten();
     let wanted = described.iter().flat_map(|i| std::iter::once(&i.kernel).chain(&i.initrd));
-    for path in own.chain(wanted) {
-        if !manifest.files.contains_key(path) {
-            return Err(Problem::input(format!("{path} of {shown} cannot be verified"))
-                .why("no checksum on the medium covers it")
-                .help("give the digest that was published with the ISO: `--sha256 HEX`"));
-        }
+    let has = |path: &str| manifest.files.contains_key(path);
+    let source = described.and_then(|image| image.lacks(&has, &mut manifest.files.keys()));
+    let missing = own.chain(wanted).find(|path| !has(path)).cloned().or(source.map(|lack| lack.path));
+    match missing {
+        None => Ok(()),
+        Some(path) => Err(Problem::input(format!("{path} of {shown} cannot be verified"))
+            .why(match path == MEDIUM {
+                true => "it is the medium as a whole, and its checksums leave some of its files out",
+                false => "no checksum on the medium covers it",
+            })
+            .help("give the digest that was published with the ISO: `--sha256 HEX`")),
     }
-    Ok(())
 }
 
 /// Puts the ISO into `stage`, checks all that can be checked, and lists what may be served.

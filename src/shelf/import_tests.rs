@@ -152,3 +152,76 @@ fn what_is_no_iso_and_what_is_cut_off_is_refused() {
     }
     assert!(take(&dir, Path::new("/nowhere.iso"), &Wishes::default()).is_err());
 }
+
+/// The description of an image; `more` is what it says of where its system comes from.
+fn described(name: &str, more: serde_json::Value) -> BTreeMap<String, crate::images::Image> {
+    let mut image = serde_json::json!({
+        "summary": "", "family": name, "version": "9", "arch": "amd64",
+        "kernel": "images/pxeboot/vmlinuz", "initrd": ["images/pxeboot/initrd.img"],
+    });
+    image.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let image: crate::images::Image = serde_json::from_value(image).unwrap();
+    [(name.to_string(), crate::images::Image { name: name.into(), ..image })].into()
+}
+
+#[test]
+fn a_medium_without_its_repositories_is_refused_and_never_called_ready() {
+    let dir = Scratch::new("import-boot");
+    let file = put(&dir, &medium());
+    let images = dir.0.join("images");
+    let whole = described("el9", serde_json::json!({"tree": "/", "repos": {"AppStream": "AppStream"}}));
+    let said = import(&images, &file, &whole, &Wishes::default()).err().unwrap().to_string();
+    assert!(said.contains("lacks AppStream/repodata/repomd.xml") && said.contains("the DVD"), "{said}");
+    // Its tree is the medium's root, whose repository lies one folder below.
+    let flat = described("el9", serde_json::json!({"tree": "/"}));
+    import(&images, &file, &flat, &Wishes::default()).unwrap();
+    let (_, stock, _) = Shelf::open(&images);
+    stock.can_install(&flat["el9"]).unwrap();
+    let why = stock.can_install(&whole["el9"]).unwrap_err();
+    assert!(why.contains("image el9 lacks AppStream/repodata/repomd.xml"), "{why}");
+    assert!(why.contains("`bootstead image import FILE.iso --sha256 HEX`"), "{why}");
+    for (tree, lacks) in [
+        ("AppStream", "AppStream/repodata/repomd.xml"),
+        ("LiveOS/root.img", "LiveOS/root.img"),
+        ("images/install.img", ""),
+    ] {
+        let other = described("el9", serde_json::json!({"tree": tree}));
+        match stock.can_install(&other["el9"]) {
+            Ok(()) => assert_eq!(lacks, "", "{tree}"),
+            Err(why) => assert!(!lacks.is_empty() && why.contains(&format!("lacks {lacks},")), "{why}"),
+        }
+    }
+    let mirror = described("el9", serde_json::json!({"tree": "/", "suite": "noble"}));
+    assert!(stock.can_install(&mirror["el9"]).unwrap_err().contains("lacks dists/noble/Release"));
+    let flatcar = described("flatcar", serde_json::json!({"tree": "BaseOS"}));
+    let said =
+        import(&images, &file, &flatcar, &Wishes { name: Some("flatcar".into()), ..Wishes::default() });
+    let said = said.err().unwrap().to_string();
+    assert!(said.contains("lacks BaseOS/9/flatcar_production_image.bin.bz2"), "{said}");
+}
+
+#[test]
+fn an_installer_that_loads_the_whole_medium_needs_all_of_it_vouched_for() {
+    let dir = Scratch::new("import-whole");
+    // The MD5 sums of `k` and `i`; nothing vouches for the third file.
+    let sums = "8ce4b16b22b58894aa86c421e8759df3  ./casper/vmlinuz\n865c0c0b4ab0e063e5caa3387c1a8741  ./casper/initrd\n";
+    let bytes = write(&[
+        ("casper/vmlinuz", Entry::File(b"k".to_vec())),
+        ("casper/initrd", Entry::File(b"i".to_vec())),
+        ("casper/extra.squashfs", Entry::File(b"x".to_vec())),
+        ("md5sum.txt", Entry::File(sums.into())),
+    ]);
+    let file = put(&dir, &bytes);
+    let more = serde_json::json!({
+        "kernel": "casper/vmlinuz", "initrd": ["casper/initrd"], "tree": MEDIUM, "suite": "noble",
+    });
+    let ubuntu = described("ubuntu2404", more);
+    let images = dir.0.join("images");
+    let named = Wishes { name: Some("ubuntu2404".into()), ..Wishes::default() };
+    let said = import(&images, &file, &ubuntu, &named).err().unwrap().to_string();
+    assert!(said.contains("media.iso of ") && said.contains("--sha256"), "{said}");
+    let known = Wishes { sha256: Some(Sha256::of(&bytes)), ..named };
+    import(&images, &file, &ubuntu, &known).unwrap();
+    let (_, stock, _) = Shelf::open(&images);
+    stock.can_install(&ubuntu["ubuntu2404"]).unwrap();
+}

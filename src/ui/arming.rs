@@ -1,10 +1,12 @@
 //! Owns what arming would do to each node: what is installed, which disk is erased, and why it cannot be done yet.
 
-use crate::boot::Known;
+use crate::base::Secret;
 use crate::boot::bound::changed;
 use crate::boot::decide::ready;
+use crate::boot::{Known, answers, orders};
+use crate::images::Image;
 use crate::lifecycle::{Lane, State};
-use crate::site::{DataDisk, DiskRule, Node, Pick};
+use crate::site::{Catalog, DataDisk, DiskRule, Node, Pick};
 use serde::Serialize;
 
 /// What one installation would be.
@@ -16,6 +18,12 @@ pub struct Arming {
     pub lane: Lane,
     /// The rule that decides which disk is erased, in words.
     pub erases: String,
+    /// The disk that the rule picks among those that the machine last reported; whoever knows the reports fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picks: Option<String>,
+    /// Why it picks none of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picks_nothing: Option<String>,
     /// Serial numbers of disks whose content the disk guard refused to erase: approved by this arming if it says so.
     pub refused: Vec<String>,
     /// The same for each data disk that is formatted.
@@ -27,13 +35,15 @@ pub struct Arming {
 }
 
 /// What arming `node` would do.
-pub fn arming(known: Known<'_>, node: &Node) -> Arming {
+pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
     let role = known.site.role(node);
     let state = known.ledger.state(node.mac());
     let record = known.ledger.record(node.mac());
     let lacks = match known.images.get(&role.image) {
         None => Some(format!("there is no image named {}", role.image)),
-        Some(image) => ready(known.stock, image, role.lane).err(),
+        Some(image) => ready(known.stock, image, role.lane)
+            .err()
+            .or_else(|| short_of_memory(image, role.lane, record?.hardware.as_deref()?)),
     };
     Arming {
         node: node.name.clone(),
@@ -41,11 +51,52 @@ pub fn arming(known: Known<'_>, node: &Node) -> Arming {
         image: role.image.clone(),
         lane: role.lane,
         erases: known.site.disk_rule(node).map_or_else(|| "no disk: it has no rule".to_string(), rule),
+        picks: None,
+        picks_nothing: None,
         refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
-        cannot: outdated(known, node).or_else(|| not_from(state, &node.name)).or(lacks),
+        cannot: outdated(known, node)
+            .or_else(|| not_from(state, &node.name))
+            .or(lacks)
+            .or_else(|| unmade(known, catalog, node)),
     }
+}
+
+/// Why the installer of `image` would not run in the memory that the machine reported; a sentence.
+///
+/// The fast lane has no installer: whoever reported had memory enough for its system.
+pub fn short_of_memory(image: &Image, lane: Lane, report: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(report).ok()?;
+    let has = report.get("memory_mib")?.as_u64()?;
+    let needs = u64::from(image.min_memory_mib);
+    // The kernel counts what firmware and it itself have not taken: of a machine of 1 GiB about 960 MiB.
+    let least = needs - needs / 8;
+    (lane == Lane::Installer && has < least).then(|| {
+        format!(
+            "the machine reported {has} MiB of memory, and the installer of {} needs {needs} MiB; put more in, or give \
+             its role the fast lane or another image",
+            image.name
+        )
+    })
+}
+
+/// Why what the node would be given cannot be made: a template that refuses would leave the machine waiting at its own
+/// console, when it is switched on.
+fn unmade(known: Known<'_>, catalog: &Catalog, node: &Node) -> Option<String> {
+    // Nobody sees what is made here.
+    let token = Secret::new("TOKEN-OF-THE-INSTALLATION");
+    let made = match known.site.role(node).lane {
+        Lane::Installer => answers::answers(known.site, catalog, node, &token).map(drop),
+        Lane::Fast => orders::orders(known.site, catalog, known.stock, node, &token, 0).map(drop),
+    };
+    let made = made.and_then(|()| answers::install_script(known.site, catalog, node, &token).map(drop));
+    let problem = made.err()?;
+    let place = problem.at.map(|at| format!("{}:{}: ", at.file, at.line)).unwrap_or_default();
+    Some(format!(
+        "what it would be given cannot be made: {place}{}; `bootstead check` shows the place, mend it there",
+        problem.what
+    ))
 }
 
 /// What begins the serial number in a refusal of the disk guard, of either lane: `system::guard`, `disk.sh.j2`.
@@ -150,6 +201,19 @@ mod tests {
         ] {
             assert!(writer.contains(named), "{named}");
         }
+    }
+
+    #[test]
+    fn an_installer_that_does_not_fit_into_the_memory_is_said_before() {
+        let image: Image = serde_json::from_value(serde_json::json!({
+            "summary": "", "family": "el9", "version": "9", "arch": "amd64", "min_memory_mib": 1024,
+        }))
+        .unwrap();
+        let short = |mib: u64, lane| short_of_memory(&image, lane, &format!("{{\"memory_mib\": {mib}}}"));
+        assert!(short(760, Lane::Installer).unwrap().contains("760 MiB of memory"));
+        assert_eq!(short(960, Lane::Installer), None, "a machine of 1 GiB");
+        assert_eq!(short(760, Lane::Fast), None);
+        assert_eq!(short_of_memory(&image, Lane::Installer, "not JSON"), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ with open(f"{site}/site.toml", "w") as f:
 open(f"{work}/macs", "w").write("\n".join(macs) + "\n")
 with open(f"{work}/tree/images/bench.toml", "w") as f:
     f.write('summary = "bench"\nfamily = "debian12"\nversion = "12"\narch = "amd64"\nkernel = "linux"\n'
-            'initrd = ["initrd.gz"]\ntree = "os"\nsuite = "bookworm"\n')
+            'initrd = ["initrd.gz"]\ntree = "linux"\nsuite = "bookworm"\n')
 shelf = f"{site}/.bootstead/images/bench"
 os.makedirs(shelf)
 manifest = {"format": 1, "origin": {"made by": "bench"}, "files": {}, "stored": {}}

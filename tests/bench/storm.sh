@@ -47,7 +47,7 @@ with open(f"{site}/nodes.csv", "w") as f:
             s.write("# kickstart\n" + "x" * 6000 + "\n")
 with open(f"{work}/tree/images/storm.toml", "w") as f:
     f.write('summary = "bench"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "vmlinuz"\n'
-            'initrd = ["initrd.img"]\ntree = "tree"\n')
+            'initrd = ["initrd.img"]\ntree = "vmlinuz"\n')
 EOP
 rm "$work/tree/images/bench.toml"
 

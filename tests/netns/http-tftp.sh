@@ -43,7 +43,7 @@ head -c 1000 /dev/urandom >"$work/linux"
 shelve() { python3 tests/tools/shelve.py "$state/images" "$@"; }
 shelve loaders "$work/snponly.efi"
 shelve test "$work/linux" "$work/initrd.gz" "$work/a+b~c^1.rpm"
-printf 'summary = "test"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "linux"\ninitrd = ["initrd.gz"]\ntree = "os"\n' \
+printf 'summary = "test"\nfamily = "el9"\nversion = "9"\narch = "amd64"\nkernel = "linux"\ninitrd = ["initrd.gz"]\ntree = "linux"\n' \
   >"$work/tree/images/test.toml"
 cat >"$work/site/site.toml" <<'EOT'
 [site]

@@ -74,7 +74,9 @@ impl Place {
     pub fn new(part: &str) -> Place {
         let dir = Scratch::new();
         let place = Place { http: free_port(), agents: free_port(), ports: [free_port(), free_port()], dir };
-        publish_image(&place.path(".bootstead/images"), "tiny", &[("linux", b"k"), ("initrd.gz", b"i")]);
+        let files: [(&str, &[u8]); 3] =
+            [("linux", b"k"), ("initrd.gz", b"i"), ("os/dists/bookworm/Release", b"r")];
+        publish_image(&place.path(".bootstead/images"), "tiny", &files);
         for (path, text) in [
             (
                 "tree/images/tiny.toml",
