@@ -309,11 +309,29 @@ report progress "disk chosen" "$(about "$OS")"
 erase_disk "$OS"
 FIRMWARE=bios
 [ ! -d "$SYS/firmware/efi" ] || FIRMWARE=uefi
-python3 - "$DEV/$OS" "$FIRMWARE" <<'END_OF_FILE' || stop "choosing the disk" "cannot complete /autoinstall.yaml"
+SPARE_MIB=$(($(cat "$SYS/block/$OS/size") / 2048 - NEED_MIB))
+python3 - "$DEV/$OS" "$FIRMWARE" "$SPARE_MIB" <<'END_OF_FILE' || stop "choosing the disk" "cannot complete /autoinstall.yaml"
 import sys
 import yaml
 
-disk, firmware = sys.argv[1:]
+disk, firmware, spare = sys.argv[1:]
+spare = int(spare)
+# volumes that grow: least and largest size in MiB, 0 where there is no largest
+grows = {
+    "vol-root": (8192, 0),
+}
+# each gets the same share of the rest, as in the Debian installer, up to its largest size; LVM counts in 4 MiB
+sizes = {name: least for name, (least, most) in grows.items()}
+hungry = list(grows)
+while hungry and spare // len(hungry) >= 4:
+    share = spare // len(hungry) // 4 * 4
+    for name in list(hungry):
+        most = grows[name][1]
+        more = max(0, min(share, most - sizes[name])) if most else share
+        sizes[name] += more
+        spare -= more
+        if more < share:
+            hungry.remove(name)
 with open("/autoinstall.yaml") as file:
     document = yaml.safe_load(file)
 settings = document.get("autoinstall", document)
@@ -324,6 +342,9 @@ for item in kept:
         item["path"] = disk
         # under UEFI the boot loader goes to the firmware's partition, not to the disk
         item["grub_device"] = firmware == "bios"
+    # -1 stays: all that is left
+    if item["id"] in sizes and item["size"] != -1:
+        item["size"] = "%dM" % sizes[item["id"]]
 settings["storage"]["config"] = kept
 with open("/autoinstall.yaml", "w") as file:
     yaml.safe_dump(document, file)
