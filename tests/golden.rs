@@ -8,7 +8,7 @@
 #[path = "kickstart/contexts.rs"]
 mod contexts;
 
-use bootstead::kickstart::{self, Family, Installer};
+use bootstead::kickstart::{self, Context, Family, Installer};
 use bootstead::profiles::Profile;
 use bootstead::site::catalog::Catalog;
 use bootstead::tree::Tree;
@@ -98,6 +98,24 @@ fn a_password_alone_opens_ssh() {
             let opens = ["--allow-ssh", "PermitRootLogin yes"].iter().any(|w| answers[0].content.contains(w));
             assert_eq!(opens, alone && !default_allows, "{} {site}", family.name);
         }
+    }
+}
+
+/// A link takes the packets of the largest network that it carries: a VLAN above it could not be larger. The same where
+/// a role names no link and the port that it boots from is all.
+#[test]
+fn a_link_takes_the_largest_packets_that_it_carries() {
+    let c = catalog();
+    for family in c.families.values() {
+        let mut context = contexts::context("bare", family, &c.profiles["base"]);
+        let sizes = |context: &Context| {
+            let answers = kickstart::answers(&c.templates, family, context).unwrap_or_else(|p| panic!("{p}"));
+            answers.iter().map(|a| a.content.matches("9000").count()).sum::<usize>()
+        };
+        assert_eq!(sizes(&context), 2, "{}: the port and its VLAN", family.name);
+        context.net.links.clear();
+        context.net.boot.mtu = Some(9000);
+        assert_eq!(sizes(&context), 1, "{}: the port alone", family.name);
     }
 }
 
