@@ -8,7 +8,7 @@
 #[path = "kickstart/contexts.rs"]
 mod contexts;
 
-use bootstead::kickstart::{self, Family};
+use bootstead::kickstart::{self, Context, Family, Installer};
 use bootstead::profiles::Profile;
 use bootstead::site::catalog::Catalog;
 use bootstead::tree::Tree;
@@ -31,7 +31,8 @@ fn rendered(catalog: &Catalog) -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     for site in contexts::SITES {
         for family in catalog.families.values() {
-            for profile in catalog.profiles.values() {
+            // a bare node differs by what the site gives, not by its role
+            for profile in catalog.profiles.values().filter(|p| site != "bare" || p.name == "base") {
                 node(catalog, site, family, profile, &mut files);
             }
         }
@@ -82,6 +83,40 @@ fn every_answer_file_is_as_before() {
         panic!("{} files differed and were written; look at the difference, then run again", differ.len());
     }
     panic!("{} answer files differ from tests/golden/kickstart, for example {}", differ.len(), differ[0]);
+}
+
+/// Where a password is all there is, it opens ssh: else nobody comes in. Only this once: keys and accounts are better.
+#[test]
+fn a_password_alone_opens_ssh() {
+    let c = catalog();
+    for family in c.families.values().filter(|f| f.installer == Installer::Anaconda) {
+        let default_allows = family.name == "el7" || family.name == "el8" || family.name == "kylin";
+        for (site, alone) in [("bare", true), ("small", false)] {
+            let context = contexts::context(site, family, &c.profiles["base"]);
+            let answers =
+                kickstart::answers(&c.templates, family, &context).unwrap_or_else(|p| panic!("{p}"));
+            let opens = ["--allow-ssh", "PermitRootLogin yes"].iter().any(|w| answers[0].content.contains(w));
+            assert_eq!(opens, alone && !default_allows, "{} {site}", family.name);
+        }
+    }
+}
+
+/// A link takes the packets of the largest network that it carries: a VLAN above it could not be larger. The same where
+/// a role names no link and the port that it boots from is all.
+#[test]
+fn a_link_takes_the_largest_packets_that_it_carries() {
+    let c = catalog();
+    for family in c.families.values() {
+        let mut context = contexts::context("bare", family, &c.profiles["base"]);
+        let sizes = |context: &Context| {
+            let answers = kickstart::answers(&c.templates, family, context).unwrap_or_else(|p| panic!("{p}"));
+            answers.iter().map(|a| a.content.matches("9000").count()).sum::<usize>()
+        };
+        assert_eq!(sizes(&context), 2, "{}: the port and its VLAN", family.name);
+        context.net.links.clear();
+        context.net.boot.mtu = Some(9000);
+        assert_eq!(sizes(&context), 1, "{}: the port alone", family.name);
+    }
 }
 
 /// A value that a person writes cannot break out of its place in any answer file.

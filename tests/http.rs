@@ -403,6 +403,8 @@ fn installers_logs_come_by_udp_and_tcp() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.send_to(b"<30>Nov 20 08:00:01 main-menu[287]: INFO: Menu item 'partman-base' selected", to).unwrap();
     lab.timeline_when(A, |told| told.iter().any(|t| t.contains("partitioning")));
+    udp.send_to(b"<12>Nov 20 08:00:01 main-menu[287]: WARNING **: Menu item 'anna' failed.", to).unwrap();
+    lab.timeline_when(A, |told| told.iter().any(|t| t.starts_with("the installer's step anna failed")));
     let mut tcp = TcpStream::connect(lab.running().addresses.syslog_tcp).unwrap();
     tcp.write_all(b"<13>Nov 20 08:00:02 host anaconda: hello\n<13>Nov 20 08:00:02 host x: Queue started: Install (3/4)\n").unwrap();
     for i in 0..1000 {

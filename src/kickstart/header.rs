@@ -126,6 +126,10 @@ fn sound(header: &Header) -> Result<(), String> {
     if let Some(dialect) = header.dialect.as_deref().filter(|d| !super::lint::dialects::known(d)) {
         return Err(format!("no kickstart dialect is called {dialect:?}"));
     }
+    // There the firmware's loader for whatever has no entry lies, be it of an installer stick that was left in the machine.
+    if header.efi.iter().any(|e| e.eq_ignore_ascii_case("boot")) {
+        return Err("`efi` names the systems' own directories; \\EFI\\BOOT may be a stick's".into());
+    }
     let names = std::iter::once(&header.file).chain(header.also.iter().map(|a| &a.file));
     let mut seen = std::collections::BTreeSet::new();
     for name in names {
@@ -165,6 +169,10 @@ mod tests {
         assert!(e(&GOOD.replace("suffix", "sufix")).contains("x.ks.j2:5:1"));
         assert!(e(&GOOD.replace("\"f\"", "\"../f\"")).contains("file name"));
         assert!(e(&GOOD.replace("file =", "dialect = \"RHEL9\"\nfile =")).contains("dialect"));
+        for boot in ["boot", "BOOT", "Boot"] {
+            let why = e(&GOOD.replace("file =", &format!("efi = [\"debian\", \"{boot}\"]\nfile =")));
+            assert!(why.contains("may be a stick's"), "{why}");
+        }
         assert!(
             e(&GOOD.replace("preseed", "anaconda").replace("file =", "dialect = \"RHEL99\"\nfile ="))
                 .contains("RHEL99")

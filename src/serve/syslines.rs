@@ -50,6 +50,8 @@ fn after_header(text: &str) -> &str {
 pub struct Step {
     pub step: String,
     pub percent: Option<u8>,
+    /// The installer stands still and waits for a person; nothing may hold this back.
+    pub failed: bool,
 }
 
 /// d-i's menu in order: the menu item, what it does, how far the whole is when it begins. The shares are those of
@@ -76,16 +78,23 @@ pub fn progress(line: &str) -> Option<Step> {
     debian(line).or_else(|| anaconda(line))
 }
 
+fn going(step: impl Into<String>, percent: Option<u8>) -> Step {
+    Step { step: step.into(), percent, failed: false }
+}
+
 fn debian(line: &str) -> Option<Step> {
     if let Some((tag, rest)) = line.split_once(": ")
         && tag.starts_with("main-menu")
-        && let Some((_, rest)) = rest.split_once("Menu item '")
+        && let Some((_, rest)) = rest.split_once("Menu item '").or_else(|| rest.split_once("Configuring '"))
     {
-        let (item, selected) = rest.split_once('\'')?;
-        let (_, step, percent) = MENU.iter().find(|(name, _, _)| *name == item)?;
-        return selected
-            .contains("selected")
-            .then(|| Step { step: step.to_string(), percent: Some(*percent) });
+        let (item, said) = rest.split_once('\'')?;
+        let known = MENU.iter().find(|(name, _, _)| *name == item);
+        if said.starts_with(" failed") {
+            let step = format!("the installer's step {item} failed: look at its console");
+            return Some(Step { step, percent: known.map(|(_, _, percent)| *percent), failed: true });
+        }
+        let (_, step, percent) = known?;
+        return said.contains("selected").then(|| going(*step, Some(*percent)));
     }
     // debootstrap: "I: Unpacking libc6..." by base-installer's log; pkgsel's apt: "Setting up NAME (VERSION) ..."
     let (tag, rest) = line.split_once(": ")?;
@@ -101,15 +110,14 @@ fn debian(line: &str) -> Option<Step> {
                 "Unpacking" => 32,
                 _ => 40,
             };
-            let step = format!("base system: {}", verb.to_lowercase());
-            Some(Step { step, percent: Some(percent) })
+            Some(going(format!("base system: {}", verb.to_lowercase()), Some(percent)))
         }
         "in-target" => {
             let name = rest.strip_prefix("Setting up ")?.split_whitespace().next()?;
-            Some(Step { step: format!("setting up {name}"), percent: None })
+            Some(going(format!("setting up {name}"), None))
         }
         "grub-installer" if rest.contains("Installing grub") || rest.contains("grub-install") => {
-            Some(Step { step: "installing the boot loader".to_string(), percent: Some(90) })
+            Some(going("installing the boot loader", Some(90)))
         }
         _ => None,
     }
@@ -123,12 +131,12 @@ fn anaconda(line: &str) -> Option<Step> {
             let (i, n) = count.trim_end_matches(')').split_once('/')?;
             let (i, n): (u32, u32) = (i.parse().ok()?, n.parse().ok()?);
             let percent = (whole && n > 0 && i <= n).then(|| ((i - u32::from(i > 0)) * 100 / n) as u8);
-            return Some(Step { step: name.to_string(), percent });
+            return Some(going(name, percent));
         }
     }
     let (_, name) = line.split_once("Installed: ")?;
     let name = name.split_whitespace().next()?;
-    Some(Step { step: format!("installed {name}"), percent: None })
+    Some(going(format!("installed {name}"), None))
 }
 
 #[cfg(test)]
@@ -187,6 +195,28 @@ mod tests {
         assert_eq!(p("kernel: eth0: link up"), None);
     }
 
+    #[test]
+    fn a_failed_item_of_the_installers_menu_is_told() {
+        let told =
+            |raw: &str| progress(&line(raw.as_bytes()).unwrap()).map(|s| (s.step, s.percent, s.failed));
+        let partman = "the installer's step partman-base failed: look at its console".to_string();
+        for said in [
+            "<12>Sep  1 11:05:48 main-menu[505]: WARNING **: Configuring 'partman-base' failed with error code 1",
+            "<12>Sep  1 11:05:48 main-menu[505]: WARNING **: Menu item 'partman-base' failed.",
+            "Sep  1 11:05:48 main-menu[505]: (process:12): WARNING **: Menu item 'partman-base' failed.",
+        ] {
+            assert_eq!(told(said), Some((partman.clone(), Some(14), true)));
+        }
+        let (step, percent, failed) = told("main-menu[505]: WARNING **: Menu item 'anna' failed.").unwrap();
+        assert!(step.contains("step anna failed") && percent.is_none() && failed);
+        // others speak of failing, too
+        assert_eq!(told("partman: Menu item 'x' failed."), None);
+        assert_eq!(
+            told("main-menu[505]: INFO: Modifying debconf priority limit from 'critical' to 'medium'"),
+            None
+        );
+    }
+
     proptest! {
         #[test]
         fn nothing_that_is_sent_panics_or_leaves_control_characters(raw in proptest::collection::vec(any::<u8>(), 0..600)) {
@@ -196,7 +226,7 @@ mod tests {
             }
         }
         #[test]
-        fn odd_texts_do_not_panic(text in "(<13>|Nov 20 08:00:01 |é|main-menu: Menu item '|Queue started: | \\(|1/0\\)|'| |x){0,8}") {
+        fn odd_texts_do_not_panic(text in "(<13>|Nov 20 08:00:01 |é|main-menu: Menu item '|Configuring '|' failed|Queue started: | \\(|1/0\\)|'| |x){0,8}") {
             if let Some(l) = line(text.as_bytes()) { let _ = progress(&l); }
         }
     }

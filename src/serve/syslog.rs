@@ -77,9 +77,10 @@ impl Sink {
         self.shared.to.note(Event::new(now, mac, What::Log { line }));
     }
 
-    /// A step is told when it changes; packages, which change all the time, every two seconds.
+    /// A step is told when it changes; packages, which change all the time, every two seconds; a failure at once.
     fn progress(&self, mac: Mac, b: &mut Budget, step: syslines::Step, now: Timestamp) {
-        if b.step == step.step || (step.percent.is_none() && now.since(b.stepped) < EVERY) {
+        let soon = step.percent.is_none() && !step.failed && now.since(b.stepped) < EVERY;
+        if b.step == step.step || soon {
             return;
         }
         let State::Installing { arming, .. } = *self.shared.hub.ledger().state(mac) else { return };

@@ -1,5 +1,5 @@
-//! Owns the made-up nodes that the kickstart goldens are rendered for: a plain one, and one with all that a
-//! machine room has (bond, VLANs, data disks, no password).
+//! Owns the made-up nodes that the kickstart goldens are rendered for: a plain one, one with all that a machine room
+//! has (bond, VLANs, data disks, no password), and one with nothing but a password and a VLAN of larger packets.
 
 use bootstead::base::Secret;
 use bootstead::kickstart::context::*;
@@ -10,8 +10,8 @@ use bootstead::tree::{Origin, Tree};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// The names of the sites: two made by hand, and one that is read and checked as an operator's would be.
-pub const SITES: [&str; 3] = ["small", "room", "site"];
+/// The names of the sites: three made by hand, and one that is read and checked as an operator's would be.
+pub const SITES: [&str; 4] = ["small", "room", "bare", "site"];
 
 /// What `profile` on `family` is rendered with at the site of that name.
 pub fn context(site: &str, family: &Family, profile: &Profile) -> Context {
@@ -19,8 +19,10 @@ pub fn context(site: &str, family: &Family, profile: &Profile) -> Context {
         return checked(family, profile);
     }
     let mut c = small(family, profile);
-    if site == "room" {
-        room(&mut c);
+    match site {
+        "room" => room(&mut c),
+        "bare" => bare(&mut c),
+        _ => (),
     }
     c
 }
@@ -187,6 +189,18 @@ fn small(family: &Family, profile: &Profile) -> Context {
         kernel_args: "console=tty0 console=ttyS0,115200n8".into(),
         etcd: None,
     }
+}
+
+/// Root with a password and nobody else, no key, no words for the kernel; above the boot network, whose packets are of
+/// the usual size, a VLAN of larger ones.
+fn bare(c: &mut Context) {
+    c.site.name = "bare".into();
+    c.access.user = None;
+    c.access.ssh_keys.clear();
+    c.kernel_args.clear();
+    let link = &mut c.net.links[0];
+    link.mtu = Some(9000);
+    link.tagged = vec![Vlan { id: 79, at: address("storage", "10.79.0.11", None, Some(9000)) }];
 }
 
 /// A bond with VLANs, a second port, data disks, no password and odd characters where people write them.

@@ -26,6 +26,7 @@ from pykickstart.parser import KickstartParser
 from pykickstart.version import makeVersion
 
 import behaviour
+import steps
 from machine import Disk, Machine
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -221,12 +222,13 @@ def main():
             print("not ok - %s:\n  %s" % (path, "\n  ".join(said[:5])))
     for kind, count in sorted(good.items()):
         print("ok - %s: %d files" % (kind, count))
-    wrong = behaviour.check(files)
-    if behaviour.COUNT and not wrong:
-        print("ok - behaviour on made-up machines: %d cases" % behaviour.COUNT)
+    wrong = behaviour.check(files) + steps.check(files)
+    cases = behaviour.COUNT + steps.COUNT
+    if cases and not wrong:
+        print("ok - behaviour on made-up machines: %d cases" % cases)
     print("validate: %s; %d different scripts; %d cases of behaviour; %d bad"
           % (", ".join("%d %s" % (n, k) for k, n in sorted((good + bad).items())), len(seen_scripts),
-             behaviour.COUNT, sum(bad.values()) + wrong))
+             cases, sum(bad.values()) + wrong))
     return 1 if sum(bad.values()) + wrong or not good else 0
 
 

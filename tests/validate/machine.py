@@ -102,7 +102,7 @@ class Machine:
         for a, b in (("SYS:-/sys", "SYS:-%s/sys" % w), ("SYS=/sys", "SYS=%s/sys" % w), ("DEV=/dev\n", "DEV=%s/dev\n" % w)):
             script = script.replace(a, b)
         script = re.sub(r"(?<![\w/])/tmp/bootstead", w + "/tmp/bootstead", script)
-        r = subprocess.run(shell.split() + ["-c", script], text=True, capture_output=True, timeout=60,
+        r = subprocess.run(shell.split() + ["-c", script], text=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
                            env={"PATH": w + "/bin:" + os.environ["PATH"], "LC_ALL": "C"})
         return r.returncode, r.stderr
 

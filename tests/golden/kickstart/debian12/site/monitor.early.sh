@@ -34,3 +34,29 @@ stop() {
   exit 1
 }
 report progress "installer started" "$(uname -r)"
+# server_time: the server's clock, out of the Date line that every answer has, as YYYY-MM-DD hh:mm:ss
+server_time() {
+  if command -v curl >/dev/null 2>&1; then
+    curl -s --noproxy '*' -m 20 -o /dev/null -D - 'http://10.77.0.1:8080/'
+  else
+    wget -S -T 20 -O /dev/null 'http://10.77.0.1:8080/' 2>&1
+  fi | tr -d '\r' | sed -n 's/^ *[Dd]ate: [A-Z][a-z]*, \([0-9]*\) \([A-Z][a-z]*\) \([0-9]*\) \([0-9:]*\) GMT$/\3-\2-\1 \4/p' | head -n 1 |
+    sed -e s/Jan/01/ -e s/Feb/02/ -e s/Mar/03/ -e s/Apr/04/ -e s/May/05/ -e s/Jun/06/ -e s/Jul/07/ -e s/Aug/08/ -e s/Sep/09/ \
+      -e s/Oct/10/ -e s/Nov/11/ -e s/Dec/12/
+}
+
+set_clock() {
+  clock=$(server_time)
+  [ -n "$clock" ] || return 0
+  clock_there=$(date -u -d "$clock" +%s 2>/dev/null) || return 0
+  clock_off=$((clock_there - $(date -u +%s)))
+  [ "${clock_off#-}" -gt 60 ] || return 0
+  if date -u -s "$clock" >/dev/null 2>&1; then
+    # the machine's own, too: the installed system begins with it
+    hwclock -u -w >/dev/null 2>&1
+    report progress "clock set" "by $clock_off seconds, to the server's $clock"
+  else
+    report progress "clock not set" "it is $clock_off seconds away from the server's $clock"
+  fi
+}
+set_clock

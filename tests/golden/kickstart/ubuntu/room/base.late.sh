@@ -188,7 +188,22 @@ fi
 put /etc/default/grub.d/90-bootstead.cfg 0644 <<'END_OF_FILE'
 GRUB_CMDLINE_LINUX='console=ttyS0,115200n8 intel_iommu=on default_hugepagesz=1G'
 END_OF_FILE
-chroot "$ROOT" update-grub || stop "boot loader" "update-grub failed"
+# in_target COMMAND…: in the new system with /dev, /proc and /sys, which curtin has taken away again by now: without them
+# update-grub finds no disk
+in_target() {
+  if command -v curtin >/dev/null 2>&1; then
+    curtin in-target --target="$ROOT" -- "$@"
+    return
+  fi
+  for t in dev proc sys; do
+    mount --bind "/$t" "$ROOT/$t" || return 1
+  done
+  chroot "$ROOT" "$@"
+  target_status=$?
+  umount "$ROOT/sys" "$ROOT/proc" "$ROOT/dev"
+  return "$target_status"
+}
+in_target update-grub || stop "boot loader" "update-grub failed"
 
 # data_mount LABEL MOUNT
 data_mount() {

@@ -34,6 +34,32 @@ stop() {
   exit 1
 }
 report progress "installer started" "$(uname -r)"
+# server_time: the server's clock, out of the Date line that every answer has, as YYYY-MM-DD hh:mm:ss
+server_time() {
+  if command -v curl >/dev/null 2>&1; then
+    curl -s --noproxy '*' -m 20 -o /dev/null -D - 'http://10.77.0.1:8080/'
+  else
+    wget -S -T 20 -O /dev/null 'http://10.77.0.1:8080/' 2>&1
+  fi | tr -d '\r' | sed -n 's/^ *[Dd]ate: [A-Z][a-z]*, \([0-9]*\) \([A-Z][a-z]*\) \([0-9]*\) \([0-9:]*\) GMT$/\3-\2-\1 \4/p' | head -n 1 |
+    sed -e s/Jan/01/ -e s/Feb/02/ -e s/Mar/03/ -e s/Apr/04/ -e s/May/05/ -e s/Jun/06/ -e s/Jul/07/ -e s/Aug/08/ -e s/Sep/09/ \
+      -e s/Oct/10/ -e s/Nov/11/ -e s/Dec/12/
+}
+
+set_clock() {
+  clock=$(server_time)
+  [ -n "$clock" ] || return 0
+  clock_there=$(date -u -d "$clock" +%s 2>/dev/null) || return 0
+  clock_off=$((clock_there - $(date -u +%s)))
+  [ "${clock_off#-}" -gt 60 ] || return 0
+  if date -u -s "$clock" >/dev/null 2>&1; then
+    # the machine's own, too: the installed system begins with it
+    hwclock -u -w >/dev/null 2>&1
+    report progress "clock set" "by $clock_off seconds, to the server's $clock"
+  else
+    report progress "clock not set" "it is $clock_off seconds away from the server's $clock"
+  fi
+}
+set_clock
 journalctl --follow --lines=200 --output=cat 2>/dev/null |
   logger --server 10.77.0.1 --port 514 --udp --tag installer >/dev/null 2>&1 &
 SYS=/sys
@@ -317,11 +343,30 @@ erase_disk "$OS"
 data_disk data "$DATA_1" bs-data keep
 FIRMWARE=bios
 [ ! -d "$SYS/firmware/efi" ] || FIRMWARE=uefi
-python3 - "$DEV/$OS" "$FIRMWARE" <<'END_OF_FILE' || stop "choosing the disk" "cannot complete /autoinstall.yaml"
+SPARE_MIB=$(($(cat "$SYS/block/$OS/size") / 2048 - NEED_MIB))
+python3 - "$DEV/$OS" "$FIRMWARE" "$SPARE_MIB" <<'END_OF_FILE' || stop "choosing the disk" "cannot complete /autoinstall.yaml"
 import sys
 import yaml
 
-disk, firmware = sys.argv[1:]
+disk, firmware, spare = sys.argv[1:]
+spare = int(spare)
+# volumes that grow: least and largest size in MiB, 0 where there is no largest
+grows = {
+    "vol-root": (7168, 51200),
+    "vol-nova": (4096, 0),
+}
+# each gets the same share of the rest, as in the Debian installer, up to its largest size; LVM counts in 4 MiB
+sizes = {name: least for name, (least, most) in grows.items()}
+hungry = list(grows)
+while hungry and spare // len(hungry) >= 4:
+    share = spare // len(hungry) // 4 * 4
+    for name in list(hungry):
+        most = grows[name][1]
+        more = max(0, min(share, most - sizes[name])) if most else share
+        sizes[name] += more
+        spare -= more
+        if more < share:
+            hungry.remove(name)
 with open("/autoinstall.yaml") as file:
     document = yaml.safe_load(file)
 settings = document.get("autoinstall", document)
@@ -332,6 +377,9 @@ for item in kept:
         item["path"] = disk
         # under UEFI the boot loader goes to the firmware's partition, not to the disk
         item["grub_device"] = firmware == "bios"
+    # -1 stays: all that is left
+    if item["id"] in sizes and item["size"] != -1:
+        item["size"] = "%dM" % sizes[item["id"]]
 settings["storage"]["config"] = kept
 with open("/autoinstall.yaml", "w") as file:
     yaml.safe_dump(document, file)

@@ -203,7 +203,22 @@ fi
 put /etc/default/grub.d/90-bootstead.cfg 0644 <<'END_OF_FILE'
 GRUB_CMDLINE_LINUX='console=tty0 console=ttyS0,115200n8'
 END_OF_FILE
-chroot "$ROOT" update-grub || stop "boot loader" "update-grub failed"
+# in_target COMMAND…: in the new system with /dev, /proc and /sys, which curtin has taken away again by now: without them
+# update-grub finds no disk
+in_target() {
+  if command -v curtin >/dev/null 2>&1; then
+    curtin in-target --target="$ROOT" -- "$@"
+    return
+  fi
+  for t in dev proc sys; do
+    mount --bind "/$t" "$ROOT/$t" || return 1
+  done
+  chroot "$ROOT" "$@"
+  target_status=$?
+  umount "$ROOT/sys" "$ROOT/proc" "$ROOT/dev"
+  return "$target_status"
+}
+in_target update-grub || stop "boot loader" "update-grub failed"
 # without a mirror only what the installation medium holds could be installed
 ABSENT=''
 for p in openssh-server chrony lvm2 curl sudo nftables; do
