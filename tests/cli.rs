@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 struct Ran {
     code: i32,
@@ -298,4 +300,41 @@ fn a_further_address_of_the_server_is_nobody_else_s() {
         assert!(ran.code == 2 && ran.err.contains(why), "{also}: {}{}", ran.out, ran.err);
     }
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_only_watches_ends_when_nobody_reads_it() {
+    let site = fixtures().join("sites/one-node.toml");
+    let tree = fixtures().join("tree");
+    // The first prints a board and then has nothing new to say; the others have nothing to say at all.
+    for (lines, args) in
+        [(1, &["status", "--watch", "--json"][..]), (0, &["status", "--watch"]), (0, &["events", "--follow"])]
+    {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bootstead"))
+            .args(["--site", site.to_str().unwrap(), "--tree", tree.to_str().unwrap()])
+            .args(["--state", &scratch("unread")])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        for _ in 0..lines {
+            assert!(out.read_line(&mut String::new()).unwrap() > 0, "{args:?}");
+        }
+        drop(out);
+        let until = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => {
+                    child.kill().unwrap();
+                    panic!("{args:?} goes on although nobody reads it");
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let err = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((status.code(), err.as_str()), (Some(0), ""), "{args:?}");
+    }
 }

@@ -205,7 +205,8 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
     }
 }
 
-/// Prints to standard output. A reader that went away (`| head`) is no error.
+/// Prints to standard output. A reader that went away (`| head`) is no error, and no reason to leave work half done;
+/// what only watches asks `terminal::reader_is_gone`.
 pub fn say(text: &str) -> Result<Exit, Problems> {
     match beneath::print(text.as_bytes()) {
         Ok(()) => Ok(Exit::Ok),

@@ -81,8 +81,17 @@ pub fn fetch(station: &Station<'_>) -> Result<Listed, Problem> {
     station.ask::<(), _>(Method::GET, api::PLAN, None)
 }
 
-/// One line per step that ends, until nothing more can be done.
+/// One line per step that ends, until nothing more can be done: also where nobody reads them, for the end is an answer.
 pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems> {
+    follow_while(station, limit, || true)
+}
+
+/// The same, and no longer than somebody wants it.
+fn follow_while(
+    station: &Station<'_>,
+    limit: Duration,
+    wanted: impl Fn() -> bool,
+) -> Result<Listed, Problems> {
     let style = terminal::style();
     let until = Instant::now() + limit;
     let start = Instant::now();
@@ -105,7 +114,7 @@ pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems
             }
         }
         first = false;
-        if Instant::now() >= until {
+        if Instant::now() >= until || !wanted() {
             return Ok(list);
         }
         // A step between two requests is neither ready nor done for a moment.
@@ -147,7 +156,8 @@ pub fn run(g: &Globals, args: StepsArgs) -> Result<Exit, Problems> {
         return Ok(Exit::Ok);
     }
     if args.watch {
-        let list = beneath::with(g, || follow(&station, Duration::from_secs(24 * 3600)))?;
+        let day = Duration::from_secs(24 * 3600);
+        let list = beneath::with(g, || follow_while(&station, day, || !terminal::reader_is_gone()))?;
         return say(&table(&list, &args, &terminal::style()));
     }
     let list = fetch(&station)?;

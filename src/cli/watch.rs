@@ -58,7 +58,7 @@ pub fn with_input(g: &Globals) -> Result<Exit, Problems> {
     })
 }
 
-/// A line per change; with `--json` a board per line.
+/// A line per change; with `--json` a board per line. Ends when nobody reads them any more.
 fn lines(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result<Exit, Problems> {
     let style = terminal::style();
     let mut shown: Option<Board> = None;
@@ -94,6 +94,9 @@ fn lines(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result
             }
         }
         std::thread::sleep(EVERY);
+        if terminal::reader_is_gone() {
+            return Ok(Exit::Ok);
+        }
         now = look(g, filter);
     }
 }
