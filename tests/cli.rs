@@ -84,6 +84,20 @@ fn init_writes_a_site_that_passes_check_and_never_overwrites() {
     let checked = bootstead(&["--site", &site, "--tree", tree.to_str().unwrap(), "check"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(checked.out.contains("compute-0001") && checked.out.contains("2 nodes"), "{}", checked.out);
+    // What the documents fetch is what the new site's roles install.
+    for (file, text) in [
+        ("README.md", include_str!("../README.md")),
+        ("first-site.md", include_str!("../docs/first-site.md")),
+    ] {
+        let written = std::fs::read_to_string(&site).unwrap();
+        for line in written.lines().filter(|l| l.starts_with("image = ")) {
+            let image = line.split('"').nth(1).unwrap();
+            assert!(
+                text.contains(&format!("bootstead image fetch {image} ")),
+                "{file} does not fetch {image}"
+            );
+        }
+    }
     let again = bootstead(&["init", &dir]);
     assert_eq!(again.code, 2);
     assert!(again.err.contains("is there already"), "{}", again.err);
