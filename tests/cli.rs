@@ -189,7 +189,30 @@ fn render_lists_prints_and_writes_every_file_without_a_real_token() {
         let text = std::fs::read_to_string(base.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert!(!text.is_empty(), "{file}");
     }
-    std::fs::remove_dir_all(out).unwrap();
+    std::fs::remove_dir_all(&out).unwrap();
+    let written = |args: &[&str]| {
+        let mut all = vec!["render", "--out", &out];
+        all.extend(args);
+        let ran = on(SITES[2], &all);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let names = |dir: &Path| -> Vec<_> {
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        assert_eq!(names(base), ["monitor-01"], "only the node that was named");
+        let files = names(&base.join("monitor-01"));
+        std::fs::remove_dir_all(&out).unwrap();
+        files
+    };
+    assert!(written(&["monitor-01"]).len() > 2);
+    assert_eq!(written(&["monitor-01", "grub.cfg"]), ["grub.cfg"]);
+}
+
+#[test]
+fn a_name_where_a_number_stands_is_told_where_to_put_it() {
+    let ran = on(SITES[0], &["node", "arm", "--yes", "base-01"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("`bootstead node arm base-01 --yes`"), "{}", ran.err);
+    assert!(!ran.err.contains("invalid digit"), "{}", ran.err);
 }
 
 #[test]
@@ -205,6 +228,9 @@ fn explain_says_who_what_and_why_for_known_and_unknown_machines() {
     assert_eq!(json["address"], "10.77.0.11");
     assert!(json["asks"][0]["gets"].as_str().unwrap().contains("arm64"), "{json}");
     assert_eq!(on(SITES[0], &["explain", "not-a-node"]).code, 2);
+    let near = on(SITES[1], &["explain", "cs-compute-01"]);
+    assert!(near.err.contains("did you mean cs-compute-0001?"), "{}", near.err);
+    assert!(!near.err.contains("hexadecimal"), "{}", near.err);
 }
 
 #[test]

@@ -27,7 +27,7 @@ enum Command {
         #[command(flatten)]
         which: Which,
         /// Do not ask; for several nodes say how many (--yes N)
-        #[arg(long, value_name = "N", num_args = 0..=1)]
+        #[arg(long, value_name = "N", num_args = 0..=1, value_parser = how_many)]
         yes: Option<Option<usize>>,
         /// Approve, for this installation alone, the disk that each node's last refusal named
         #[arg(long)]
@@ -93,6 +93,15 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
             .into()),
         },
     }
+}
+
+/// The number of `--yes`. A name that follows it is taken for the number.
+fn how_many(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "it says how many nodes, as in --yes=1; put a node before it: `bootstead node arm {text} --yes`"
+        )
+    })
 }
 
 fn hold_needs_why(which: &Which) -> Problem {
