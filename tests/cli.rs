@@ -233,6 +233,62 @@ fn explain_says_who_what_and_why_for_known_and_unknown_machines() {
     assert!(!near.err.contains("hexadecimal"), "{}", near.err);
 }
 
+fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn every_error_is_one_object_for_programs() {
+    for (args, what, help) in [
+        (&["render", "nobody"][..], "the site has no node", true),
+        (&["node", "hold", "base-01"], "a hold needs a reason", true),
+        (&["status", "--phase", "asleep"], "is no state of a node", true),
+        (&["image", "remove", "nothing"], "image nothing is not here", true),
+        (&["steps"], "no server runs", true),
+        (&["node", "reload"], "no server runs", true),
+        (&["stats"], "unrecognized subcommand", true),
+        (&["node", "arm", "--yes", "base-01"], "it says how many nodes", true),
+    ] {
+        let plain = on(SITES[0], args);
+        let ran = on(SITES[0], &[args, &["--json"]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (plain.code, ""), "{args:?}");
+        let json = parsed(&ran.err);
+        let error = json["error"].as_str().unwrap();
+        assert!(error.contains(what) && !error.starts_with("error"), "{args:?}: {json}");
+        assert_eq!(
+            (json["help"].is_string(), json["problems"][0]["what"].as_str()),
+            (help, Some(error)),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn what_is_done_is_told_to_programs_too() {
+    let dir = PathBuf::from(scratch("told"));
+    let folder = dir.display().to_string();
+    let made = parsed(&bootstead(&["--json", "init", &folder]).out);
+    assert_eq!(made["wrote"].as_array().unwrap().len(), 2, "{made}");
+    let (site, tree) = (dir.join("site.toml"), fixtures().join("tree"));
+    let does = |args: &[&str]| {
+        let mut all = vec!["--json", "--site", site.to_str().unwrap(), "--tree", tree.to_str().unwrap()];
+        all.extend(args);
+        let ran = bootstead(&all);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+        parsed(&ran.out)
+    };
+    let node = does(&["node", "assign", "52:54:00:00:00:77", "compute"]);
+    assert_eq!((&node["node"], &node["reloaded"]), (&"compute-0002".into(), &false.into()), "{node}");
+    assert_eq!(does(&["node", "hold", "compute-0002", "--why", "x"])["compute-0002"]["state"], "held");
+    let backup = dir.join("backup");
+    assert_eq!(does(&["backup", backup.to_str().unwrap()])["site"], true);
+    assert!(does(&["secrets", "list"]).is_array());
+    assert_eq!(does(&["image", "verify"]), serde_json::json!([]));
+    let none = bootstead(&["--site", site.to_str().unwrap(), "image", "verify"]);
+    assert!(none.code == 0 && none.out.contains("bootstead image fetch NAME"), "{}{}", none.out, none.err);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn a_hold_without_its_reason_is_told_what_to_type() {
     for args in [&["node", "hold", "box-7"][..], &["node", "hold", "box-7", "--why", " "]] {

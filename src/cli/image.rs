@@ -1,6 +1,6 @@
 //! `bootstead image`: fetch, import, build, verify, list, remove.
 
-use super::{Globals, say};
+use super::{Globals, say, say_json};
 use crate::images::{Image, Manifest};
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::shelf::progress::{Progress, binary, note};
@@ -89,9 +89,9 @@ pub fn run(g: &Globals, args: ImageArgs) -> Result<Exit, Problems> {
             super::build::run(g, &dir, &tree, &described(&tree, &name)?, include, if_missing)
         }
         Verb::Import { file, name, sha256, link } => import_one(g, &dir, &file, name, sha256, link),
-        Verb::Verify { name } => verify_some(&dir, name),
+        Verb::Verify { name } => verify_some(g, &dir, name),
         Verb::List => list(g, &dir),
-        Verb::Remove { name } => remove(&dir, &name),
+        Verb::Remove { name } => remove(g, &dir, &name),
     }
 }
 
@@ -256,7 +256,7 @@ fn done(
     ))
 }
 
-fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
+fn verify_some(g: &Globals, dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
     let (shelf, _, _) = Shelf::open(dir);
     let names = match name {
         Some(name) if dir.join(&name).join(crate::shelf::MANIFEST).exists() => vec![name],
@@ -269,6 +269,7 @@ fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
     };
     let mut problems = Problems::default();
     let mut text = String::new();
+    let mut json = Vec::new();
     for name in names.iter().filter(|n| dir.join(n).exists()) {
         let total = shelf.manifest(name).map_or(0, Manifest::bytes);
         let mut progress = Progress::new(&format!("verifying {name}"), total);
@@ -277,9 +278,19 @@ fn verify_some(dir: &Path, name: Option<String>) -> Result<Exit, Problems> {
         if found.is_empty() {
             let _ = writeln!(text, "{name}: sound, {}", binary(total));
         }
+        json.push(serde_json::json!({ "image": name, "bytes": total, "sound": found.is_empty() }));
         problems.0.extend(found);
     }
-    say(&text)?;
+    if json.is_empty() {
+        text.push_str(
+            "no image is here yet: `bootstead image list` names what there is, `bootstead image fetch NAME` or \
+             `bootstead image import FILE.iso` brings one\n",
+        );
+    }
+    match g.json {
+        true => say_json(&json.into())?,
+        false => say(&text)?,
+    };
     if problems.0.is_empty() { Ok(Exit::Ok) } else { Err(problems) }
 }
 
@@ -343,8 +354,11 @@ fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
     out
 }
 
-fn remove(dir: &Path, name: &str) -> Result<Exit, Problems> {
+fn remove(g: &Globals, dir: &Path, name: &str) -> Result<Exit, Problems> {
     if publish::remove(dir, name)? {
+        if g.json {
+            return say_json(&serde_json::json!({ "image": name, "removed": true }));
+        }
         return say(&format!("{name} is removed\n"));
     }
     Err(Problem::input(format!("image {name} is not here"))

@@ -3,7 +3,7 @@
 use super::load::{Loaded, load};
 use super::station::{Station, Verb, Wish};
 use super::status::unknown;
-use super::{Globals, assign, say, terminal};
+use super::{Globals, assign, say, say_json, terminal};
 use crate::boot::Known;
 use crate::lifecycle::{Lane, Ledger};
 use crate::problem::{Exit, Problem, Problems};
@@ -85,6 +85,7 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
         Command::Assign(args) => assign::run(g, &args),
         Command::List => list(g),
         Command::Reload => match Station::find(g)?.reload()? {
+            true if g.json => say_json(&serde_json::json!({ "reloaded": true })),
             true => say("the running server uses the site file as it is now\n"),
             false => Err(Problem::environment(
                 "no server runs on this state folder, so there is nothing to reload",
@@ -308,7 +309,7 @@ fn apply<'a>(
         if arms && !station.is_live() && !done.is_empty() {
             say("no server runs yet: start it with `bootstead serve`\n")?;
         }
-    } else if !arms {
+    } else {
         let all: BTreeMap<_, _> = done.into_iter().collect();
         let text = serde_json::to_string_pretty(&all).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;

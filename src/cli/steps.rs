@@ -101,7 +101,7 @@ fn follow_while(
     loop {
         let list = fetch(station)?;
         let c = list.count();
-        for row in &list.steps {
+        for row in list.steps.iter().filter(|_| !station.is_for_programs()) {
             let key = (row.node.clone(), row.id.clone());
             let ended = matches!(row.status, Status::Done { .. } | Status::Failed { .. } | Status::Skipped);
             if ended && known.insert(key, row.status.clone()).as_ref() != Some(&row.status) && !first {
@@ -155,18 +155,20 @@ pub fn run(g: &Globals, args: StepsArgs) -> Result<Exit, Problems> {
         }
         return Ok(Exit::Ok);
     }
-    if args.watch {
+    let list = if args.watch {
         let day = Duration::from_secs(24 * 3600);
-        let list = beneath::with(g, || follow_while(&station, day, || !terminal::reader_is_gone()))?;
-        return say(&table(&list, &args, &terminal::style()));
-    }
-    let list = fetch(&station)?;
+        beneath::with(g, || follow_while(&station, day, || !terminal::reader_is_gone()))?
+    } else {
+        fetch(&station)?
+    };
     if g.json {
         let text = serde_json::to_string_pretty(&list).map_err(|e| Problem::fault(e.to_string()))?;
         return say(&(text + "\n"));
     }
     let mut text = table(&list, &args, &terminal::style());
-    text.push_str(&outputs(&station, &list)?);
+    if !args.watch {
+        text.push_str(&outputs(&station, &list)?);
+    }
     say(&text)
 }
 
