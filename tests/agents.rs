@@ -105,7 +105,8 @@ fn an_agent_that_is_killed_and_a_server_that_is_restarted_go_on() {
     }
     let agents: Vec<Process> = (1..=3).map(|n| place.agent(n)).collect();
     soon("all join", || place.events().matches("agent-joined").count() == 3);
-    place.well(&["apply", "--yes"]);
+    let json = |words: &[&str]| -> serde_json::Value { serde_json::from_str(&place.well(words)).unwrap() };
+    assert_eq!(json(&["apply", "--yes", "--json"])["steps"], 12);
     let mut agents = agents.into_iter();
     // Between two steps, or within one: it does the step again and finds what is done.
     soon("something is done", || place.events().contains("step-done"));
@@ -114,6 +115,7 @@ fn an_agent_that_is_killed_and_a_server_that_is_restarted_go_on() {
     soon("more is done", || place.events().matches("step-done").count() > 4);
     server.kill();
     let _server = place.serve();
+    assert_eq!(json(&["steps", "--watch", "--json"])["steps"].as_array().unwrap().len(), 12);
     soon("all is done", || place.well(&["steps"]).contains("12 of 12 steps done"));
     assert_eq!(read(&place.root(1).join("srv/alpha/once")), "once\n", "once, although its agent was killed");
     drop(first);

@@ -189,6 +189,54 @@ fn five_hundred_nodes_fit_one_screen_with_trouble_first() {
     assert_eq!(all.lines().filter(|l| l.starts_with("cs-")).count(), 500);
 }
 
+/// A server with more to say than a small screen has rows.
+fn troubled() -> Board {
+    let mut shown = three();
+    let serving = shown.serving.as_mut().unwrap();
+    serving.trouble = vec![
+        "enp3s0 no longer has the address 10.77.0.1: nothing is answered there until it has it again".into(),
+        "the disk under /var/lib/bootstead is full: nothing is granted".into(),
+        "TFTP on port 69 ended: address in use".into(),
+    ];
+    shown
+}
+
+#[test]
+fn a_small_screen_shows_the_headline_an_alarm_and_nodes() {
+    for (columns, rows) in [(40, 12), (60, 10), (25, 8)] {
+        let style = Style { height: Some(rows), ..Style::plain(columns) };
+        golden(&format!("board/troubled-{columns}x{rows}.txt"), &text(&troubled(), style));
+        golden(&format!("board/many-{columns}x{rows}.txt"), &text(&many(), style));
+    }
+    golden("board/three-40.txt", &text(&three(), Style::plain(40)));
+    for columns in 20..80 {
+        for rows in [7, 10, 24] {
+            let style = Style { height: Some(rows), ..Style::plain(columns) };
+            let shown = text(&troubled(), style);
+            let has = |start: &str| shown.lines().filter(|l| l.starts_with(start)).count();
+            assert!(has("lab") == 1 && has("! ") > 0 && has("cs-") >= 2, "{columns}x{rows}:\n{shown}");
+            assert!(text(&many(), style).contains("cs-"), "{columns}x{rows}");
+        }
+        text(&making(), Style::plain(columns));
+    }
+}
+
+#[test]
+fn the_last_page_is_full_and_ends_with_the_last_node() {
+    for (columns, rows) in [(40, 12), (80, 24), (200, 60)] {
+        let style = Style { height: Some(rows), ..Style::plain(columns) };
+        let (board, skip) = (many(), table::last_page(&many(), &style));
+        let lines = table::table(&board, &style, skip);
+        let last = &board.by_interest().last().unwrap().name;
+        assert_eq!(lines.len(), rows);
+        assert!(lines.last().unwrap().starts_with(last), "{lines:?}");
+        let above = table::table(&board, &style, skip - 1);
+        assert!(above.last().unwrap().contains("and 2 more"), "{above:?}");
+    }
+    let style = Style { height: Some(24), ..Style::plain(80) };
+    assert_eq!(table::last_page(&three(), &style), 0);
+}
+
 #[test]
 fn ascii_terminals_get_ascii_and_no_width_breaks_it() {
     for columns in (20..220).step_by(9) {

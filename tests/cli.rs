@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 struct Ran {
     code: i32,
@@ -82,6 +84,20 @@ fn init_writes_a_site_that_passes_check_and_never_overwrites() {
     let checked = bootstead(&["--site", &site, "--tree", tree.to_str().unwrap(), "check"]);
     assert_eq!(checked.code, 0, "{}", checked.err);
     assert!(checked.out.contains("compute-0001") && checked.out.contains("2 nodes"), "{}", checked.out);
+    // What the documents fetch is what the new site's roles install.
+    for (file, text) in [
+        ("README.md", include_str!("../README.md")),
+        ("first-site.md", include_str!("../docs/first-site.md")),
+    ] {
+        let written = std::fs::read_to_string(&site).unwrap();
+        for line in written.lines().filter(|l| l.starts_with("image = ")) {
+            let image = line.split('"').nth(1).unwrap();
+            assert!(
+                text.contains(&format!("bootstead image fetch {image} ")),
+                "{file} does not fetch {image}"
+            );
+        }
+    }
     let again = bootstead(&["init", &dir]);
     assert_eq!(again.code, 2);
     assert!(again.err.contains("is there already"), "{}", again.err);
@@ -179,7 +195,30 @@ fn render_lists_prints_and_writes_every_file_without_a_real_token() {
         let text = std::fs::read_to_string(base.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         assert!(!text.is_empty(), "{file}");
     }
-    std::fs::remove_dir_all(out).unwrap();
+    std::fs::remove_dir_all(&out).unwrap();
+    let written = |args: &[&str]| {
+        let mut all = vec!["render", "--out", &out];
+        all.extend(args);
+        let ran = on(SITES[2], &all);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let names = |dir: &Path| -> Vec<_> {
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        assert_eq!(names(base), ["monitor-01"], "only the node that was named");
+        let files = names(&base.join("monitor-01"));
+        std::fs::remove_dir_all(&out).unwrap();
+        files
+    };
+    assert!(written(&["monitor-01"]).len() > 2);
+    assert_eq!(written(&["monitor-01", "grub.cfg"]), ["grub.cfg"]);
+}
+
+#[test]
+fn a_name_where_a_number_stands_is_told_where_to_put_it() {
+    let ran = on(SITES[0], &["node", "arm", "--yes", "base-01"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("`bootstead node arm base-01 --yes`"), "{}", ran.err);
+    assert!(!ran.err.contains("invalid digit"), "{}", ran.err);
 }
 
 #[test]
@@ -195,6 +234,65 @@ fn explain_says_who_what_and_why_for_known_and_unknown_machines() {
     assert_eq!(json["address"], "10.77.0.11");
     assert!(json["asks"][0]["gets"].as_str().unwrap().contains("arm64"), "{json}");
     assert_eq!(on(SITES[0], &["explain", "not-a-node"]).code, 2);
+    let near = on(SITES[1], &["explain", "cs-compute-01"]);
+    assert!(near.err.contains("did you mean cs-compute-0001?"), "{}", near.err);
+    assert!(!near.err.contains("hexadecimal"), "{}", near.err);
+}
+
+fn parsed(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn every_error_is_one_object_for_programs() {
+    for (args, what, help) in [
+        (&["render", "nobody"][..], "the site has no node", true),
+        (&["node", "hold", "base-01"], "a hold needs a reason", true),
+        (&["status", "--phase", "asleep"], "is no state of a node", true),
+        (&["image", "remove", "nothing"], "image nothing is not here", true),
+        (&["steps"], "no server runs", true),
+        (&["node", "reload"], "no server runs", true),
+        (&["stats"], "unrecognized subcommand", true),
+        (&["node", "arm", "--yes", "base-01"], "it says how many nodes", true),
+    ] {
+        let plain = on(SITES[0], args);
+        let ran = on(SITES[0], &[args, &["--json"]].concat());
+        assert_eq!((ran.code, ran.out.as_str()), (plain.code, ""), "{args:?}");
+        let json = parsed(&ran.err);
+        let error = json["error"].as_str().unwrap();
+        assert!(error.contains(what) && !error.starts_with("error"), "{args:?}: {json}");
+        assert_eq!(
+            (json["help"].is_string(), json["problems"][0]["what"].as_str()),
+            (help, Some(error)),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn what_is_done_is_told_to_programs_too() {
+    let dir = PathBuf::from(scratch("told"));
+    let folder = dir.display().to_string();
+    let made = parsed(&bootstead(&["--json", "init", &folder]).out);
+    assert_eq!(made["wrote"].as_array().unwrap().len(), 2, "{made}");
+    let (site, tree) = (dir.join("site.toml"), fixtures().join("tree"));
+    let does = |args: &[&str]| {
+        let mut all = vec!["--json", "--site", site.to_str().unwrap(), "--tree", tree.to_str().unwrap()];
+        all.extend(args);
+        let ran = bootstead(&all);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+        parsed(&ran.out)
+    };
+    let node = does(&["node", "assign", "52:54:00:00:00:77", "compute"]);
+    assert_eq!((&node["node"], &node["reloaded"]), (&"compute-0002".into(), &false.into()), "{node}");
+    assert_eq!(does(&["node", "hold", "compute-0002", "--why", "x"])["compute-0002"]["state"], "held");
+    let backup = dir.join("backup");
+    assert_eq!(does(&["backup", backup.to_str().unwrap()])["site"], true);
+    assert!(does(&["secrets", "list"]).is_array());
+    assert_eq!(does(&["image", "verify"]), serde_json::json!([]));
+    let none = bootstead(&["--site", site.to_str().unwrap(), "image", "verify"]);
+    assert!(none.code == 0 && none.out.contains("bootstead image fetch NAME"), "{}{}", none.out, none.err);
+    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
@@ -304,4 +402,41 @@ fn a_further_address_of_the_server_is_nobody_else_s() {
         assert!(ran.code == 2 && ran.err.contains(why), "{also}: {}{}", ran.out, ran.err);
     }
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn what_only_watches_ends_when_nobody_reads_it() {
+    let site = fixtures().join("sites/one-node.toml");
+    let tree = fixtures().join("tree");
+    // The first prints a board and then has nothing new to say; the others have nothing to say at all.
+    for (lines, args) in
+        [(1, &["status", "--watch", "--json"][..]), (0, &["status", "--watch"]), (0, &["events", "--follow"])]
+    {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bootstead"))
+            .args(["--site", site.to_str().unwrap(), "--tree", tree.to_str().unwrap()])
+            .args(["--state", &scratch("unread")])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        for _ in 0..lines {
+            assert!(out.read_line(&mut String::new()).unwrap() > 0, "{args:?}");
+        }
+        drop(out);
+        let until = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > until => {
+                    child.kill().unwrap();
+                    panic!("{args:?} goes on although nobody reads it");
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let err = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!((status.code(), err.as_str()), (Some(0), ""), "{args:?}");
+    }
 }

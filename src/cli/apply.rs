@@ -3,7 +3,7 @@
 use super::plan::{make, open};
 use super::station::{Station, by};
 use super::steps::{failed, follow, waiting};
-use super::{Globals, beneath, say, terminal};
+use super::{Globals, beneath, say, say_json, terminal};
 use crate::api::{self, Apply};
 use crate::cluster::gates::Listed;
 use crate::problem::{Exit, Problem, Problems};
@@ -58,8 +58,13 @@ pub fn run(g: &Globals, args: ApplyArgs) -> Result<Exit, Problems> {
     let wish = Apply { digest, by: by(), again: args.again };
     let reply: serde_json::Value = station.ask(Method::POST, api::APPLY, Some(&wish))?;
     let generation = reply.get("generation").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    say(&format!("plan {generation} ({}) is put to work: {todo} steps to do\n", digest.short()))?;
+    if !g.json {
+        say(&format!("plan {generation} ({}) is put to work: {todo} steps to do\n", digest.short()))?;
+    }
     match args.wait {
+        None if g.json => {
+            say_json(&serde_json::json!({ "generation": generation, "digest": digest, "steps": todo }))
+        }
         None => say("`bootstead steps --watch` shows how it goes\n"),
         Some(seconds) => {
             let list: Listed = beneath::with(g, || follow(&station, Duration::from_secs(seconds)))?;
@@ -77,6 +82,9 @@ fn finish(g: &Globals, list: &Listed) -> Result<Exit, Problems> {
     let count = list.count();
     let failed: Vec<String> = failed(list).collect();
     if failed.is_empty() && count.done == count.steps {
+        if g.json {
+            return Ok(Exit::Ok);
+        }
         return say(&format!(
             "all {} steps are done; {} changed something, {} found nothing to do\n",
             count.steps,

@@ -3,7 +3,7 @@
 use super::load::load;
 use super::station::Station;
 use super::status::unknown;
-use super::{Globals, say};
+use super::{Globals, say, say_json};
 use crate::base::Mac;
 use crate::problem::{Exit, Problem, Problems};
 use crate::site::Site;
@@ -54,8 +54,15 @@ pub fn run(g: &Globals, args: &AssignArgs) -> Result<Exit, Problems> {
         ))
         .into());
     };
+    let reloaded = Station::find(g)?.reload(None)?.is_some();
+    if g.json {
+        let file = edit.file.display().to_string();
+        return say_json(&serde_json::json!({
+            "mac": mac, "node": node.name, "role": node.role, "file": file, "reloaded": reloaded,
+        }));
+    }
     let mut text = format!("{mac} is {} ({}) now: {}\n", node.name, node.role, edit.file.display());
-    if Station::find(g)?.reload(None)?.is_some() {
+    if reloaded {
         text.push_str("the running server uses it\n");
     }
     text.push_str(&format!("install it with `bootstead node arm {}`\n", node.name));

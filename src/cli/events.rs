@@ -55,9 +55,12 @@ pub fn run(g: &Globals, args: EventsArgs) -> Result<Exit, Problems> {
     if args.follow { follow(g, mac, after, &mut out) } else { Ok(Exit::Ok) }
 }
 
-/// Prints what happens from number `after` on, until the person ends it.
+/// Prints what happens from number `after` on, until the person ends it or stops reading.
 fn follow(g: &Globals, mac: Option<Mac>, mut after: u64, out: &mut Output<'_>) -> Result<Exit, Problems> {
     loop {
+        if terminal::reader_is_gone() {
+            return Ok(Exit::Ok);
+        }
         let page = match Station::find(g).and_then(|s| s.events(after, mac, OPEN)) {
             Ok(page) => page,
             // The server restarts: the journal stays, so nothing is missed.

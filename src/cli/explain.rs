@@ -7,7 +7,7 @@ use crate::base::{ClientArch, Mac};
 use crate::boot::decide::{self, identity};
 use crate::boot::{Act, Ask, Decision, Known, Orders, Stage, answers, quirks};
 use crate::lifecycle::{Lane, Ledger};
-use crate::problem::{Exit, Problem, Problems};
+use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::shelf::Shelf;
 use crate::site::{Node, Site};
 use crate::ui::arming;
@@ -87,9 +87,11 @@ fn machine(site: &Site, text: &str) -> Result<Mac, Problem> {
         return Ok(node.mac());
     }
     Mac::parse(text).map_err(|why| {
-        Problem::input(format!("{text:?} is neither a node of the site nor a MAC address"))
-            .why(why.to_string())
-            .help("`bootstead status` lists all machines")
+        let problem = Problem::input(format!("{text:?} is neither a node of the site nor a MAC address"));
+        match did_you_mean(text, site.nodes.iter().map(|n| n.name.as_str())) {
+            Some(near) => problem.help(format!("did you mean {near}?")),
+            None => problem.why(why.to_string()).help("`bootstead status` lists all machines"),
+        }
     })
 }
 

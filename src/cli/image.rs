@@ -1,7 +1,7 @@
 //! `bootstead image`: fetch, import, build, verify, list, remove.
 
 use super::station::Station;
-use super::{Globals, say};
+use super::{Globals, say, say_json};
 use crate::images::{Image, Manifest};
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::shelf::progress::{Progress, binary, note};
@@ -295,6 +295,7 @@ fn verify_some(g: &Globals, dir: &Path, name: Option<String>) -> Result<Exit, Pr
     let mut problems = Problems::default();
     let mut text = String::new();
     let mut accepted = false;
+    let mut json = Vec::new();
     for name in names.iter().filter(|n| dir.join(n).exists()) {
         let total = shelf.manifest(name).map_or(0, Manifest::bytes);
         let mut progress = Progress::new(&format!("verifying {name}"), total);
@@ -306,12 +307,22 @@ fn verify_some(g: &Globals, dir: &Path, name: Option<String>) -> Result<Exit, Pr
         if found.is_empty() {
             let _ = writeln!(text, "{name}: sound, {}", binary(total));
         }
+        json.push(serde_json::json!({ "image": name, "bytes": total, "sound": found.is_empty() }));
         problems.0.extend(found);
     }
     if accepted {
         renew(g, "serves again what was touched and is sound");
     }
-    say(&text)?;
+    if json.is_empty() {
+        text.push_str(
+            "no image is here yet: `bootstead image list` names what there is, `bootstead image fetch NAME` or \
+             `bootstead image import FILE.iso` brings one\n",
+        );
+    }
+    match g.json {
+        true => say_json(&json.into())?,
+        false => say(&text)?,
+    };
     if problems.0.is_empty() { Ok(Exit::Ok) } else { Err(problems) }
 }
 
@@ -378,6 +389,9 @@ fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
 fn remove(g: &Globals, dir: &Path, name: &str) -> Result<Exit, Problems> {
     if publish::remove(dir, name)? {
         renew(g, "serves it no more");
+        if g.json {
+            return say_json(&serde_json::json!({ "image": name, "removed": true }));
+        }
         return say(&format!("{name} is removed\n"));
     }
     Err(Problem::input(format!("image {name} is not here"))

@@ -12,7 +12,7 @@ pub struct InitArgs {
     dir: PathBuf,
 }
 
-pub fn run(_g: &Globals, args: InitArgs) -> Result<Exit, Problems> {
+pub fn run(g: &Globals, args: InitArgs) -> Result<Exit, Problems> {
     let files = crate::site::init::files();
     let mut problems = Problems::default();
     for (name, _) in &files {
@@ -31,6 +31,10 @@ pub fn run(_g: &Globals, args: InitArgs) -> Result<Exit, Problems> {
     for (name, text) in &files {
         // A site file may come to hold a password hash.
         disk::write(&args.dir.join(name), text.as_bytes(), 0o640)?;
+    }
+    if g.json {
+        let wrote: Vec<String> = files.iter().map(|(n, _)| args.dir.join(n).display().to_string()).collect();
+        return super::say_json(&serde_json::json!({ "wrote": wrote }));
     }
     let site = args.dir.join("site.toml");
     super::say(&format!(

@@ -3,7 +3,7 @@
 use super::site_files;
 use super::station::Station;
 use super::steps::numbered;
-use super::{Globals, say};
+use super::{Globals, say, say_json};
 use crate::api::{LookKind, LookWish};
 use crate::disk;
 use crate::problem::{Exit, Problem, Problems};
@@ -79,6 +79,10 @@ pub fn backup(g: &Globals, args: &BackupArgs) -> Result<Exit, Problems> {
     })?;
     std::fs::rename(&making, to).map_err(|e| Problem::io("rename", &making, &e))?;
     let site = to.join(site_files::SITE).exists();
+    if g.json {
+        let folder = to.display().to_string();
+        return say_json(&serde_json::json!({ "folder": folder, "files": count, "site": site }));
+    }
     say(&format!(
         "{count} files in {}: the journal, the secrets, the plans{}. It opens every node: keep it as safe as the appliance\n",
         to.display(),
@@ -151,7 +155,9 @@ fn cluster(g: &Globals, args: &BackupArgs, to: &Path) -> Result<(), Problems> {
         let name = from.file_name().map(PathBuf::from).unwrap_or_default();
         std::fs::copy(&from, to.join(&name)).map_err(|e| Problem::io("copy", &from, &e))?;
         let shown = args.folder.join(CLUSTER).join(name);
-        say(&format!("{} from {}: {}\n", s.title, s.node, shown.display()))?;
+        if !g.json {
+            say(&format!("{} from {}: {}\n", s.title, s.node, shown.display()))?;
+        }
     }
     let _ = std::fs::remove_dir_all(collected::folder(&g.state_dir(), number));
     if problems.errors() > 0 { Err(problems) } else { Ok(()) }

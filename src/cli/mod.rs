@@ -34,7 +34,7 @@ mod terminal;
 mod tree;
 mod watch;
 
-use crate::problem::{Exit, Problem, Problems};
+use crate::problem::{Exit, Problem, Problems, Severity};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub struct Globals {
     /// State folder: journal, secrets, images [default: .bootstead beside the site file]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Print JSON for programs
+    /// Print JSON for programs; errors too, on standard error
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -154,17 +154,52 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(a) => a,
         Err(e) => {
-            let _ = e.print();
+            if e.use_stderr() && std::env::args_os().any(|a| a == "--json") {
+                let _ = writeln!(std::io::stderr(), "{}", misread(&e.to_string()));
+            } else {
+                let _ = e.print();
+            }
             return ExitCode::from(if e.use_stderr() { Exit::Input as u8 } else { Exit::Ok as u8 });
         }
     };
+    let json = arguments.globals.json;
     match run(arguments) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(problems) => {
-            let _ = writeln!(std::io::stderr(), "{problems}");
+            let _ = match json {
+                true => writeln!(std::io::stderr(), "{}", for_programs(&problems)),
+                false => writeln!(std::io::stderr(), "{problems}"),
+            };
             ExitCode::from(problems.exit() as u8)
         }
     }
+}
+
+/// Problems with `--json`, on standard error as ever: the first error by itself, for whoever shows one sentence, and all.
+fn for_programs(problems: &Problems) -> serde_json::Value {
+    let first = problems.0.iter().find(|p| p.severity == Severity::Error).or(problems.0.first());
+    serde_json::json!({
+        "error": first.map(|p| &p.what),
+        "help": first.and_then(|p| p.help.as_ref()),
+        "problems": problems.0,
+    })
+}
+
+/// The same of arguments that cannot be read: clap's first paragraph is what is wrong, the others are help.
+fn misread(text: &str) -> serde_json::Value {
+    let text = text.trim();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (what, help) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut problem = Problem::input(what.split_whitespace().collect::<Vec<_>>().join(" "));
+    if !help.is_empty() {
+        problem = problem.help(help);
+    }
+    for_programs(&problem.into())
+}
+
+/// Prints one JSON value, for programs.
+pub fn say_json(value: &serde_json::Value) -> Result<Exit, Problems> {
+    say(&format!("{value:#}\n"))
 }
 
 fn run(arguments: Arguments) -> Result<Exit, Problems> {
@@ -206,7 +241,8 @@ fn run(arguments: Arguments) -> Result<Exit, Problems> {
     }
 }
 
-/// Prints to standard output. A reader that went away (`| head`) is no error.
+/// Prints to standard output. A reader that went away (`| head`) is no error, and no reason to leave work half done;
+/// what only watches asks `terminal::reader_is_gone`.
 pub fn say(text: &str) -> Result<Exit, Problems> {
     match beneath::print(text.as_bytes()) {
         Ok(()) => Ok(Exit::Ok),

@@ -3,7 +3,7 @@
 use super::load::{Loaded, load};
 use super::station::{Station, Verb, Wish};
 use super::status::unknown;
-use super::{Globals, assign, hardware, say, terminal};
+use super::{Globals, assign, hardware, say, say_json, terminal};
 use crate::boot::Known;
 use crate::lifecycle::{Lane, Ledger, State};
 use crate::problem::{Exit, Problem, Problems};
@@ -27,7 +27,7 @@ enum Command {
         #[command(flatten)]
         which: Which,
         /// Do not ask; for several nodes say how many (--yes N)
-        #[arg(long, value_name = "N", num_args = 0..=1)]
+        #[arg(long, value_name = "N", num_args = 0..=1, value_parser = how_many)]
         yes: Option<Option<usize>>,
         /// Approve, for this installation alone, the disk that each node's last refusal named
         #[arg(long)]
@@ -107,6 +107,7 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
         Command::List => list(g),
         Command::Show { node } => hardware::show(g, &node),
         Command::Reload { yes } => match Station::find(g)?.reload(yes)? {
+            Some(changed) if g.json => say_json(&serde_json::json!({ "reloaded": true, "changed": changed })),
             Some(changed) => say(&format!("the running server uses the site file as it is now: {changed}\n")),
             None => Err(Problem::environment(
                 "no server runs on this state folder, so there is nothing to reload",
@@ -115,6 +116,15 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
             .into()),
         },
     }
+}
+
+/// The number of `--yes`. A name that follows it is taken for the number.
+fn how_many(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "it says how many nodes, as in --yes=1; put a node before it: `bootstead node arm {text} --yes`"
+        )
+    })
 }
 
 fn hold_needs_why(which: &Which) -> Problem {
@@ -418,7 +428,7 @@ fn apply<'a>(
         if arms && !station.is_live() && !done.is_empty() {
             say("no server runs yet: start it with `bootstead serve`\n")?;
         }
-    } else if !arms {
+    } else {
         let all: BTreeMap<_, _> = done.into_iter().collect();
         let text = serde_json::to_string_pretty(&all).map_err(|e| Problem::fault(e.to_string()))?;
         say(&(text + "\n"))?;

@@ -19,21 +19,25 @@ pub struct RenderArgs {
     /// Write every file of every node into --out
     #[arg(long, requires = "out")]
     all: bool,
-    /// The folder for --all: files go to DIR/NODE/
-    #[arg(long, value_name = "DIR", requires = "all")]
+    /// Write the files into this folder, below DIR/NODE/, instead of printing them
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 pub fn run(g: &Globals, args: RenderArgs) -> Result<Exit, Problems> {
     let loaded = load::load(g)?;
+    let Some(name) = &args.node else {
+        // --all, which has its folder.
+        let out = args.out.unwrap_or_default();
+        return write(g, &loaded, &loaded.site.nodes.iter().collect::<Vec<_>>(), None, &out);
+    };
+    let node = node(&loaded, name)?;
     if let Some(out) = &args.out {
-        return all(g, &loaded, out);
+        return write(g, &loaded, &[node], args.what.as_deref(), out);
     }
-    let name = args.node.unwrap_or_default();
-    let node = node(&loaded, &name)?;
     let files = files(&loaded, node)?;
     match &args.what {
-        Some(what) => one(&files, node, what),
+        Some(what) => super::say(&one(&files, node, what)?.content),
         None => list(g, &files, node),
     }
 }
@@ -53,17 +57,17 @@ fn files(loaded: &Loaded, node: &Node) -> Result<Vec<Rendered>, Problem> {
     answers::all(&loaded.site, &loaded.catalog, node, &load::placeholder())
 }
 
-fn one(files: &[Rendered], node: &Node, what: &str) -> Result<Exit, Problems> {
+fn one<'a>(files: &'a [Rendered], node: &Node, what: &str) -> Result<&'a Rendered, Problem> {
     if let Some(file) = files.iter().find(|f| f.what == what || f.file == what) {
-        return super::say(&file.content);
+        return Ok(file);
     }
     let names: Vec<&str> = files.iter().map(|f| f.what.as_str()).collect();
-    Err(Problem::input(format!("{} gets no file {what:?}", node.name))
-        .help(match did_you_mean(what, names.iter().copied()) {
+    Err(Problem::input(format!("{} gets no file {what:?}", node.name)).help(
+        match did_you_mean(what, names.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("it gets {}", names.join(", ")),
-        })
-        .into())
+        },
+    ))
 }
 
 fn list(g: &Globals, files: &[Rendered], node: &Node) -> Result<Exit, Problems> {
@@ -85,34 +89,48 @@ fn list(g: &Globals, files: &[Rendered], node: &Node) -> Result<Exit, Problems> 
     super::say(&out)
 }
 
-fn all(g: &Globals, loaded: &Loaded, out: &Path) -> Result<Exit, Problems> {
+/// Writes the files of `nodes`, or only the one that is asked for.
+fn write(
+    g: &Globals,
+    loaded: &Loaded,
+    nodes: &[&Node],
+    what: Option<&str>,
+    out: &Path,
+) -> Result<Exit, Problems> {
     let (mut count, mut problems) = (0, Problems::default());
-    for node in &loaded.site.nodes {
-        match files(loaded, node) {
-            Err(p) => problems.push(p),
-            Ok(files) => {
-                for file in &files {
-                    let path = out.join(&node.name).join(&file.file);
-                    if let Some(folder) = path.parent() {
-                        disk::make_folder(folder, 0o755)?;
-                    }
-                    // The answers hold the password's hash.
-                    disk::write_quickly(&path, file.content.as_bytes(), 0o640)?;
-                    count += 1;
-                }
+    for node in nodes {
+        let files = match files(loaded, node) {
+            Ok(files) => files,
+            Err(p) => {
+                problems.push(p);
+                continue;
             }
+        };
+        let meant: Vec<&Rendered> = match what {
+            Some(what) => vec![one(&files, node, what)?],
+            None => files.iter().collect(),
+        };
+        for file in meant {
+            let path = out.join(&node.name).join(&file.file);
+            if let Some(folder) = path.parent() {
+                disk::make_folder(folder, 0o755)?;
+            }
+            // The answers hold the password's hash.
+            disk::write_quickly(&path, file.content.as_bytes(), 0o640)?;
+            count += 1;
         }
     }
     if problems.errors() > 0 {
         return Err(problems);
     }
-    let nodes = loaded.site.nodes.len();
+    let nodes = nodes.len();
     if g.json {
         let report = serde_json::json!({ "out": out.display().to_string(), "nodes": nodes, "files": count });
         return super::say(&format!("{report:#}\n"));
     }
     super::say(&format!(
-        "Wrote {count} files of {nodes} node{} below {}.\n",
+        "Wrote {count} file{} of {nodes} node{} below {}.\n",
+        if count == 1 { "" } else { "s" },
         if nodes == 1 { "" } else { "s" },
         out.display()
     ))

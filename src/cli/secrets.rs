@@ -1,7 +1,7 @@
 //! `bootstead secrets`: names the cluster's secrets and makes one anew, in the way that its part says.
 
 use super::load::load;
-use super::{Globals, say};
+use super::{Globals, say, say_json};
 use crate::problem::{Exit, Problem, Problems, did_you_mean};
 use crate::profiles::secret::{Rotate, way};
 use crate::secrets;
@@ -36,12 +36,16 @@ pub fn run(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
     let versions = secrets::versions(&g.state_dir())?;
     match &args.command {
         SecretsCommand::List => {
-            let mut out = String::new();
+            let (mut out, mut json) = (String::new(), Vec::new());
             for name in names {
                 let users: Vec<&str> =
                     parts.iter().filter(|p| p.secrets.contains_key(name)).map(|p| p.name.as_str()).collect();
                 let version = versions.get(name).copied().unwrap_or(1);
-                let how = match way(&loaded.catalog.parts, name).0 {
+                let rotate = way(&loaded.catalog.parts, name).0;
+                json.push(serde_json::json!({
+                    "name": name, "version": version, "used_by": users, "rotate": rotate,
+                }));
+                let how = match rotate {
                     Rotate::Steps => "",
                     Rotate::Together => "; changes on all nodes at the same time",
                     Rotate::ByHand => "; is rotated with something done by hand",
@@ -49,7 +53,7 @@ pub fn run(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
                 };
                 out.push_str(&format!("{name:24}  version {version}  used by {}{how}\n", users.join(", ")));
             }
-            say(&out)
+            if g.json { say_json(&json.into()) } else { say(&out) }
         }
         SecretsCommand::Rotate { name, by_hand } => {
             if !names.contains(&name.as_str()) {
@@ -63,6 +67,9 @@ pub fn run(g: &Globals, args: &SecretsArgs) -> Result<Exit, Problems> {
             let (way, why) = way(&loaded.catalog.parts, name);
             allowed(name, way, why.unwrap_or_default(), *by_hand)?;
             let version = secrets::rotate(&g.state_dir(), name)?;
+            if g.json {
+                return say_json(&serde_json::json!({ "name": name, "version": version, "why": why }));
+            }
             let why = why.map(|w| format!("{w}\n")).unwrap_or_default();
             say(&format!(
                 "{name} is at version {version} in the next plan; look at `bootstead plan --diff`, then `bootstead apply`\n{why}"

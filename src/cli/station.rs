@@ -116,6 +116,11 @@ impl<'a> Station<'a> {
         self.server.is_some()
     }
 
+    /// Whether what is said is for programs: then only the result is, and nothing on the way to it.
+    pub fn is_for_programs(&self) -> bool {
+        self.globals.json
+    }
+
     /// Where everything is now.
     pub fn board(&self) -> Result<Board, Problems> {
         if self.is_live() {

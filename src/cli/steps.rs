@@ -81,8 +81,17 @@ pub fn fetch(station: &Station<'_>) -> Result<Listed, Problem> {
     station.ask::<(), _>(Method::GET, api::PLAN, None)
 }
 
-/// One line per step that ends, until nothing more can be done.
+/// One line per step that ends, until nothing more can be done: also where nobody reads them, for the end is an answer.
 pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems> {
+    follow_while(station, limit, || true)
+}
+
+/// The same, and no longer than somebody wants it.
+fn follow_while(
+    station: &Station<'_>,
+    limit: Duration,
+    wanted: impl Fn() -> bool,
+) -> Result<Listed, Problems> {
     let style = terminal::style();
     let until = Instant::now() + limit;
     let start = Instant::now();
@@ -92,7 +101,7 @@ pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems
     loop {
         let list = fetch(station)?;
         let c = list.count();
-        for row in &list.steps {
+        for row in list.steps.iter().filter(|_| !station.is_for_programs()) {
             let key = (row.node.clone(), row.id.clone());
             let ended = matches!(row.status, Status::Done { .. } | Status::Failed { .. } | Status::Skipped);
             if ended && known.insert(key, row.status.clone()).as_ref() != Some(&row.status) && !first {
@@ -105,7 +114,7 @@ pub fn follow(station: &Station<'_>, limit: Duration) -> Result<Listed, Problems
             }
         }
         first = false;
-        if Instant::now() >= until {
+        if Instant::now() >= until || !wanted() {
             return Ok(list);
         }
         // A step between two requests is neither ready nor done for a moment.
@@ -146,17 +155,20 @@ pub fn run(g: &Globals, args: StepsArgs) -> Result<Exit, Problems> {
         }
         return Ok(Exit::Ok);
     }
-    if args.watch {
-        let list = beneath::with(g, || follow(&station, Duration::from_secs(24 * 3600)))?;
-        return say(&table(&list, &args, &terminal::style()));
-    }
-    let list = fetch(&station)?;
+    let list = if args.watch {
+        let day = Duration::from_secs(24 * 3600);
+        beneath::with(g, || follow_while(&station, day, || !terminal::reader_is_gone()))?
+    } else {
+        fetch(&station)?
+    };
     if g.json {
         let text = serde_json::to_string_pretty(&list).map_err(|e| Problem::fault(e.to_string()))?;
         return say(&(text + "\n"));
     }
     let mut text = table(&list, &args, &terminal::style());
-    text.push_str(&outputs(&station, &list)?);
+    if !args.watch {
+        text.push_str(&outputs(&station, &list)?);
+    }
     say(&text)
 }
 

@@ -1,8 +1,11 @@
-//! Owns what is known of the terminal: its size, colours and characters; and asking the person at it.
+//! Owns what is known of the terminal: its size, colours and characters, whether it is still there; and asking
+//! the person at it.
 
 use crate::problem::Problem;
 use crate::ui::text::Style;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 /// Columns where the output is no terminal: a log or another program reads it.
 const PLAIN_COLUMNS: usize = 160;
@@ -27,6 +30,15 @@ pub fn size() -> (usize, usize) {
         Ok((w, h)) if w > 0 && h > 0 => (usize::from(w), usize::from(h)),
         _ => (80, 24),
     }
+}
+
+/// Whether nobody reads standard output any more: the other end of the pipe is closed, or the terminal hung up.
+///
+/// Asked without writing: what only watches may have nothing to say for days.
+pub fn reader_is_gone() -> bool {
+    let out = std::io::stdout();
+    let mut asked = [PollFd::new(out.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
 
 /// `COLUMNS`, for outputs that are no terminal.

@@ -6,7 +6,7 @@ use super::{Globals, beneath, say, terminal};
 use crate::problem::{Exit, Problem, Problems};
 use crate::ui::Board;
 use crate::ui::board::Phase;
-use crate::ui::table::{changes, table};
+use crate::ui::table::{changes, last_page, table};
 use crate::ui::text::{Paint, Style};
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
@@ -58,7 +58,7 @@ pub fn with_input(g: &Globals) -> Result<Exit, Problems> {
     })
 }
 
-/// A line per change; with `--json` a board per line.
+/// A line per change; with `--json` a board per line. Ends when nobody reads them any more.
 fn lines(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result<Exit, Problems> {
     let style = terminal::style();
     let mut shown: Option<Board> = None;
@@ -94,6 +94,9 @@ fn lines(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result
             }
         }
         std::thread::sleep(EVERY);
+        if terminal::reader_is_gone() {
+            return Ok(Exit::Ok);
+        }
         now = look(g, filter);
     }
 }
@@ -145,7 +148,9 @@ fn live(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result<
     let screen = Screen::take().map_err(fail)?;
     loop {
         let style = terminal::style();
-        let last = board.nodes.len().saturating_sub(1);
+        let last = last_page(&board, &body(&style));
+        skip = skip.min(last);
+        let page = style.height.unwrap_or(24).saturating_sub(6).clamp(1, 20);
         screen.draw(&frame(&board, trouble.as_deref(), &style, skip)).map_err(fail)?;
         let until = Instant::now() + EVERY;
         // Keys and resizes are served at once, the board once a second.
@@ -161,9 +166,10 @@ fn live(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result<
                 Event::Key(key) if key.kind != KeyEventKind::Release => match key.code {
                     KeyCode::Up | KeyCode::Char('k') => skip = skip.saturating_sub(1),
                     KeyCode::Down | KeyCode::Char('j') => skip = (skip + 1).min(last),
-                    KeyCode::PageUp => skip = skip.saturating_sub(20),
-                    KeyCode::PageDown | KeyCode::Char(' ') => skip = (skip + 20).min(last),
+                    KeyCode::PageUp => skip = skip.saturating_sub(page),
+                    KeyCode::PageDown | KeyCode::Char(' ') => skip = (skip + page).min(last),
                     KeyCode::Home => skip = 0,
+                    KeyCode::End => skip = last,
                     _ => continue,
                 },
                 Event::Resize(..) => {}
@@ -183,10 +189,14 @@ fn live(g: &Globals, filter: &Filter, until_done: bool, first: Board) -> Result<
     }
 }
 
+/// What the table has of the screen: all but the foot.
+fn body(style: &Style) -> Style {
+    Style { height: Some(style.height.unwrap_or(24).saturating_sub(1)), ..*style }
+}
+
 fn frame(board: &Board, trouble: Option<&str>, style: &Style, skip: usize) -> Vec<String> {
     let height = style.height.unwrap_or(24);
-    let body = Style { height: Some(height.saturating_sub(1)), ..*style };
-    let mut lines = table(board, &body, skip);
+    let mut lines = table(board, &body(style), skip);
     lines.resize(height.saturating_sub(1), String::new());
     let foot = match trouble {
         Some(text) => style.paint(Paint::Bad, &style.fit(&format!("this is old: {text}"), style.width)),

@@ -9,7 +9,7 @@ use crate::api::Intent;
 use crate::base::Mac;
 use crate::boot::bound::armed;
 use crate::lifecycle::{Event, What};
-use crate::problem::{Problem, Problems, did_you_mean};
+use crate::problem::{Problem, Problems, Severity, did_you_mean};
 use crate::site::Site;
 use crate::ui::{Serving, board};
 use hyper::StatusCode;
@@ -107,14 +107,30 @@ async fn reload(shared: &Arc<Shared>, asked: &Asked) -> Reply {
             told(&result);
             match result {
                 Ok(changed) => Reply::json(StatusCode::OK, &Reloaded { changed }),
-                Err(problems) => {
-                    let help = Some("the old site goes on".to_string());
-                    sorry(StatusCode::CONFLICT, problems.to_string(), help)
-                }
+                Err(problems) => sorry(StatusCode::CONFLICT, not_taken(&problems), Some(GOES_ON.to_string())),
             }
         }
         Err(e) => problem(&Problem::fault(format!("reading the site stopped: {e}"))),
     }
+}
+
+const GOES_ON: &str =
+    "the old site goes on; `bootstead check` says everything that is wrong with the changed one";
+
+/// Why a changed site was not taken into use: its first error, as one sentence.
+fn not_taken(problems: &Problems) -> String {
+    let errors: Vec<&Problem> = problems.0.iter().filter(|p| p.severity == Severity::Error).collect();
+    let Some(first) = errors.first() else { return "the changed site was not taken into use".to_string() };
+    let at = first.at.as_ref().map(|at| match &at.cell {
+        Some(cell) => format!(" ({} {cell})", at.file),
+        None => format!(" ({}:{}:{})", at.file, at.line, at.column),
+    });
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        1 => "; and 1 more error".to_string(),
+        n => format!("; and {n} more errors"),
+    };
+    format!("the changed site was not taken into use: {}{}{more}", first.what, at.unwrap_or_default())
 }
 
 /// Logs how a reload went.
@@ -201,4 +217,24 @@ fn identify(site: &Site, name: &str) -> Result<Mac, Box<Reply>> {
         let help = near.map(|n| format!("did you mean {n:?}?"));
         Box::new(sorry(StatusCode::NOT_FOUND, format!("there is no node named {name:?}"), help))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Place;
+
+    #[test]
+    fn a_reload_that_fails_is_one_sentence_with_its_place() {
+        let mut problems = Problems::default();
+        problems.push(Problem::input("a thought").warning());
+        let place = Place::of("site.toml", "a\nrole = 7\n", 9..10);
+        problems.push(Problem::input("7 is no role").at(place));
+        assert_eq!(
+            not_taken(&problems),
+            "the changed site was not taken into use: 7 is no role (site.toml:2:8)"
+        );
+        problems.push(Problem::input("another"));
+        assert!(not_taken(&problems).ends_with("; and 1 more error"));
+    }
 }

@@ -88,7 +88,7 @@ fn choose(site: &Site, all: &[Interface]) -> Result<Vec<(Interface, Ipv4Addr)>, 
         let Some(address) = found.has(ours).then_some(ours).or_else(inside) else {
             return Err(Problem::environment(format!("interface {name} has no address on {network}"))
                 .why("machines on it could not reach this server")
-                .help(format!("sudo ip address add {ours}/{} dev {name}", network.prefix())));
+                .help(giving(site, all, name)));
         };
         served.push((found.clone(), address));
     }
@@ -124,15 +124,25 @@ fn absent(site: &Site, all: &[Interface]) -> Problem {
     let ours = site.server.address;
     Problem::environment(format!("no interface of this machine has the address {ours}"))
         .why(format!("server.address says that machines reach this one there; interfaces: {}", have(all)))
-        .help(format!(
-            "sudo ip address add {ours}/{} dev {}",
-            site.provisioning().cidr.prefix(),
-            likely(&site.server.interfaces, all).unwrap_or("INTERFACE")
-        ))
+        .help(giving(site, all, likely(&site.server.interfaces, all).unwrap_or("INTERFACE")))
+}
+
+/// The command that gives `server.address` back to this machine after it was lost.
+pub fn restoring(site: &Site) -> String {
+    let all = interfaces().unwrap_or_default();
+    giving(site, &all, likely(&site.server.interfaces, &all).unwrap_or("INTERFACE"))
+}
+
+/// The commands, as one line, that give `server.address` to interface `name`, and switch it on where it is off.
+fn giving(site: &Site, all: &[Interface], name: &str) -> String {
+    let off = all.iter().any(|i| i.name == name && !i.up);
+    let switch = if off { format!("sudo ip link set {name} up && ") } else { String::new() };
+    let prefix = site.provisioning().cidr.prefix();
+    format!("{switch}sudo ip address add {}/{prefix} dev {name}", site.server.address)
 }
 
 /// The interface that the provisioning network is probably plugged into: the one that the site names, else the only one
-/// without an address that has a link, else the only one there is.
+/// without an address that has a link, else the only one without an address, else the only one there is.
 fn likely<'a>(named: &[String], all: &'a [Interface]) -> Option<&'a str> {
     let only = |wanted: &dyn Fn(&Interface) -> bool| {
         let mut fit = all.iter().filter(|i| wanted(i)).map(|i| i.name.as_str());
@@ -142,6 +152,7 @@ fn likely<'a>(named: &[String], all: &'a [Interface]) -> Option<&'a str> {
         .map(|i| i.name.as_str())
         .find(|name| named.iter().any(|n| n == name))
         .or_else(|| only(&|i| i.mac.is_some() && i.carrier && i.addresses.is_empty()))
+        .or_else(|| only(&|i| i.mac.is_some() && i.addresses.is_empty()))
         .or_else(|| only(&|i| i.mac.is_some()))
 }
 
@@ -370,6 +381,8 @@ mod tests {
         assert_eq!(likely(&["gone".into()], &all), Some("eth1"));
         assert_eq!(likely(&[], &[lo.clone(), one("eth0", true, office)]), Some("eth0"), "there is no other");
         assert_eq!(likely(&[], &[one("a", true, None), one("b", true, None)]), None);
+        let unplugged = [lo.clone(), one("eth0", true, office), one("eth1", false, None)];
+        assert_eq!(likely(&[], &unplugged), Some("eth1"), "the only one without an address");
         assert_eq!(likely(&[], &[lo]), None);
     }
 }

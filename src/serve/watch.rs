@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(3);
 /// Looks every few seconds whether `address`, which is served, is still there; until `stop` says so.
 pub async fn look(shared: Arc<Shared>, address: IpAddr, mut stop: watch::Receiver<bool>) {
     loop {
-        shared.health.set("address", trouble(address));
+        shared.health.set("address", trouble(address, || restoring(&shared, address)));
         shared.tally.tell(false);
         shared.cache.retain(|mac, arming| {
             let ledger = shared.hub.ledger();
@@ -30,14 +30,24 @@ pub async fn look(shared: Arc<Shared>, address: IpAddr, mut stop: watch::Receive
     }
 }
 
-/// What is wrong with `address` now, as one sentence.
-fn trouble(address: IpAddr) -> Option<String> {
+/// What brings a lost address back. One that only `--listen` names is on no network that the site knows.
+fn restoring(shared: &Shared, address: IpAddr) -> String {
+    let site = &shared.hub.world().site;
+    match IpAddr::V4(site.server.address) == address {
+        true => super::netlink::restoring(site),
+        false => format!("sudo ip address add {address}/PREFIX dev INTERFACE"),
+    }
+}
+
+/// What is wrong with `address` now, as one sentence, with the command that brings it back.
+fn trouble(address: IpAddr, restoring: impl FnOnce() -> String) -> Option<String> {
     if address.is_unspecified() {
         return None;
     }
     let Some(interface) = interface(address) else {
         return Some(format!(
-            "this machine no longer has the address {address}; machines cannot reach it until it is back"
+            "this machine no longer has the address {address}; machines cannot reach it until it is back: `{}`",
+            restoring()
         ));
     };
     // Reading fails where the interface is down. A namespace may lack a /sys of its own: then nothing is known.
@@ -74,9 +84,10 @@ mod tests {
     #[test]
     fn an_address_that_answers_is_no_trouble() {
         for there in ["127.0.0.1", "127.9.0.1", "0.0.0.0"] {
-            assert_eq!(trouble(there.parse().unwrap()), None, "{there}");
+            assert_eq!(trouble(there.parse().unwrap(), || unreachable!()), None, "{there}");
         }
-        let gone = trouble("192.0.2.1".parse().unwrap()).unwrap();
+        let gone = trouble("192.0.2.1".parse().unwrap(), || "ip address add".to_string()).unwrap();
         assert!(gone.contains("no longer has the address 192.0.2.1"), "{gone}");
+        assert!(gone.ends_with("`ip address add`"), "{gone}");
     }
 }

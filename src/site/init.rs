@@ -37,14 +37,14 @@ pool = "10.77.0.200-10.77.0.250"
 
 [role.controller]
 profile = "controller"           # what it becomes; `bootstead tree` lists profiles and images
-image = "debian12"
+image = "debian13"               # `bootstead image list`; docs/images.md says which installers were really run
 name = "controller-{n:02}"       # controller-01, controller-02, …
 disk = { min_gib = 8, max_gib = 2000 }   # exactly one disk of a machine must match, or nothing is written
 addresses.provisioning = "10.77.0.11-10.77.0.19"   # node number n gets the n-th address
 
 [role.compute]
 profile = "compute"
-image = "debian12"
+image = "debian13"
 name = "compute-{n:04}"
 disk = { min_gib = 8, max_gib = 2000 }
 addresses.provisioning = "10.77.0.101-10.77.0.199"

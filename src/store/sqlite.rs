@@ -81,7 +81,8 @@ impl Sqlite {
         Ok(Sqlite { db, path, _lock: Some(lock) })
     }
 
-    /// Opens the journal for reading only, also while a server writes it. `None` if there is none yet.
+    /// Opens the journal for reading only, also while a server writes it. `None` if there is none yet, or only the empty
+    /// file of a server that could not start: the layout's version is written last, and no event before it.
     pub fn read_only(folder: &Path) -> Result<Option<Sqlite>, Problem> {
         let path = folder.join("journal.sqlite");
         if !path.exists() {
@@ -92,6 +93,9 @@ impl Sqlite {
         // Also a reader needs a file beside the journal, which a read-only folder does not let it make. Where no log of
         // a writer lies there, nobody writes, and the one file is all there is.
         let looked = db.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0));
+        if matches!(looked, Ok(0)) {
+            return Ok(None);
+        }
         if looked.is_err_and(|e| e.sqlite_error_code() == Some(ErrorCode::CannotOpen))
             && !path.with_file_name("journal.sqlite-wal").exists()
         {
@@ -120,7 +124,11 @@ impl Sqlite {
                 let _ = std::fs::remove_file(&to);
                 Err(p)
             }
-            None => Err(Problem::fault("the journal was not written")),
+            None => {
+                let _ = std::fs::remove_file(&to);
+                Err(Problem::input(format!("{} is an empty journal", from.display()))
+                    .help("restore another backup, or begin with an empty state folder"))
+            }
         }
     }
 
@@ -246,6 +254,23 @@ mod tests {
         let db = Connection::open_with_flags(as_it_lies(&path), flags).unwrap();
         let s = Sqlite { db, path, _lock: None };
         assert_eq!(s.read(0, 10).unwrap()[0].event, event);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_journal_without_its_table_is_one_in_which_nothing_happened() {
+        let dir = folder("tableless");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("journal.sqlite"), b"").unwrap();
+        assert!(Sqlite::read_only(&dir).unwrap().is_none());
+        // WAL mode alone writes the file's first page.
+        Connection::open(dir.join("journal.sqlite"))
+            .unwrap()
+            .execute_batch("PRAGMA journal_mode = WAL;")
+            .unwrap();
+        assert!(Sqlite::read_only(&dir).unwrap().is_none());
+        drop(Sqlite::open(&dir).unwrap());
+        assert!(Sqlite::read_only(&dir).unwrap().unwrap().read(0, 1).unwrap().is_empty());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

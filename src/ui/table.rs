@@ -1,4 +1,5 @@
-//! Owns the board as a text table, for 80 to 200 columns: what needs a person first, the rest folded if need be.
+//! Owns the board as a text table, for any terminal, best in 80 to 200 columns: what needs a person first, the rest folded
+//! if need be; on a small screen some nodes before all that stands around them.
 
 use super::board::{Board, NodeRow, Phase, RoleTotals};
 use super::text::{Paint, Style, width};
@@ -9,14 +10,7 @@ use std::collections::BTreeMap;
 ///
 /// The first `skip` nodes are left out: a person has scrolled past them.
 pub fn table(board: &Board, style: &Style, skip: usize) -> Vec<String> {
-    let mut head = headline(board, style);
-    head.extend(alarms(board, style));
-    if board.roles.len() > 1 && board.nodes.len() > 8 {
-        head.push(String::new());
-        head.extend(board.roles.iter().map(|r| role_line(board, r, style)));
-    }
-    head.push(String::new());
-    let foot = discovered(board, style);
+    let Around { mut head, foot } = Around::of(board, style);
     let mut rows = board.by_interest();
     rows.drain(..skip.min(rows.len().saturating_sub(1)));
     let columns = Columns::for_rows(&rows, style.width);
@@ -36,7 +30,7 @@ pub fn table(board: &Board, style: &Style, skip: usize) -> Vec<String> {
         _ => head.extend(full.into_iter().flatten()),
     }
     if board.nodes.is_empty() {
-        head.push(style.paint(Paint::Quiet, "the site file names no nodes yet"));
+        head.push(style.paint(Paint::Quiet, &style.fit("the site file names no nodes yet", style.width)));
     }
     head.extend(foot);
     if let Some(height) = style.height {
@@ -45,7 +39,46 @@ pub fn table(board: &Board, style: &Style, skip: usize) -> Vec<String> {
     head
 }
 
-fn headline(board: &Board, style: &Style) -> Vec<String> {
+/// How many nodes are scrolled past when the last one stands at the foot of the screen.
+pub fn last_page(board: &Board, style: &Style) -> usize {
+    let Around { head, foot } = Around::of(board, style);
+    let room = style.height.map_or(usize::MAX, |h| h.saturating_sub(head.len() + foot.len() + 1));
+    board.nodes.len().saturating_sub(room.max(1))
+}
+
+/// What stands above and below the nodes.
+struct Around {
+    head: Vec<String>,
+    foot: Vec<String>,
+}
+
+impl Around {
+    /// As much as leaves the nodes a third of the screen, and four rows at least.
+    fn of(board: &Board, style: &Style) -> Around {
+        let Some(height) = style.height else { return Around::cut(board, style, 0) };
+        let nodes = (height / 3).max(4).min(board.nodes.len().max(1));
+        let fits = |a: &Around| a.head.len() + a.foot.len() + 1 + nodes <= height;
+        let fitting = (0..3).map(|cuts| Around::cut(board, style, cuts)).find(fits);
+        fitting.unwrap_or_else(|| Around::cut(board, style, 3))
+    }
+
+    /// 0: all of it. 1: no totals of roles. 2: unknown machines are counted only, the server has one line. 3: the
+    /// headline is one line, alarms are two, and that is all.
+    fn cut(board: &Board, style: &Style, cuts: usize) -> Around {
+        let mut head = headline(board, style, cuts);
+        head.extend(alarms(board, style, cuts));
+        if cuts == 0 && board.roles.len() > 1 && board.nodes.len() > 8 {
+            head.push(String::new());
+            head.extend(board.roles.iter().map(|r| role_line(board, r, style)));
+        }
+        if cuts < 3 {
+            head.push(String::new());
+        }
+        Around { head, foot: discovered(board, style, cuts) }
+    }
+}
+
+fn headline(board: &Board, style: &Style, cuts: usize) -> Vec<String> {
     let dot = style.either(" · ", " - ");
     let nodes = board.nodes.len();
     let mut parts = vec![
@@ -59,32 +92,28 @@ fn headline(board: &Board, style: &Style) -> Vec<String> {
         parts.push((Paint::Late, format!("{late} overdue")));
     }
     let mut lines = flow(&parts, dot, style);
-    match &board.serving {
-        None => lines.push(style.paint(
-            Paint::Quiet,
-            &style.fit("no server runs on this state folder: this is what its journal says", style.width),
-        )),
-        Some(s) => {
-            let text = format!(
-                "serving {}{} for {}{dot}DHCP {}, {} answered, {} ignored{dot}TFTP {}{dot}HTTP {} ({} now){dot}{} sent",
-                s.url,
-                if s.interfaces.is_empty() {
-                    String::new()
-                } else {
-                    format!(" on {}", s.interfaces.join(", "))
-                },
-                span(board.now.since(s.since)),
-                s.dhcp,
-                s.counters.dhcp_answered,
-                s.counters.dhcp_ignored,
-                s.counters.tftp_transfers,
-                s.counters.http_requests,
-                s.counters.http_active,
-                size(s.counters.bytes_sent),
-            );
-            lines.extend(style.wrap(&text, style.width).iter().map(|l| style.paint(Paint::Quiet, l)));
-        }
+    if cuts >= 3 {
+        lines.truncate(1);
+        return lines;
     }
+    let text = match &board.serving {
+        None => "no server runs on this state folder: this is what its journal says".to_string(),
+        Some(s) => format!(
+            "serving {}{} for {}{dot}DHCP {}, {} answered, {} ignored{dot}TFTP {}{dot}HTTP {} ({} now){dot}{} sent",
+            s.url,
+            if s.interfaces.is_empty() { String::new() } else { format!(" on {}", s.interfaces.join(", ")) },
+            span(board.now.since(s.since)),
+            s.dhcp,
+            s.counters.dhcp_answered,
+            s.counters.dhcp_ignored,
+            s.counters.tftp_transfers,
+            s.counters.http_requests,
+            s.counters.http_active,
+            size(s.counters.bytes_sent),
+        ),
+    };
+    let texts = if cuts >= 2 { vec![style.fit(&text, style.width)] } else { style.wrap(&text, style.width) };
+    lines.extend(texts.iter().map(|l| style.paint(Paint::Quiet, l)));
     lines
 }
 
@@ -112,18 +141,14 @@ fn flow(parts: &[(Paint, String)], between: &str, style: &Style) -> Vec<String> 
 /// How long a rival that fell silent is still shown as an alarm, in milliseconds.
 const RIVAL_MILLIS: u64 = 10 * 60 * 1000;
 
+/// How many alarms a screen has that is too small for all of them.
+const ALARMS_SHOWN: usize = 2;
+
 /// What is wrong with the server or the network itself.
-fn alarms(board: &Board, style: &Style) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut alarm = |text: String| {
-        lines
-            .extend(style.wrap(&format!("! {text}"), style.width).iter().map(|l| style.paint(Paint::Bad, l)));
-    };
-    for trouble in board.serving.iter().flat_map(|s| &s.trouble) {
-        alarm(trouble.clone());
-    }
+fn alarms(board: &Board, style: &Style, cuts: usize) -> Vec<String> {
+    let mut texts: Vec<String> = board.serving.iter().flat_map(|s| s.trouble.clone()).collect();
     for r in board.rivals.iter().filter(|r| !r.tolerated && board.now.since(r.last_heard) < RIVAL_MILLIS) {
-        alarm(format!(
+        texts.push(format!(
             "another DHCP server, {}, answers on {} (heard {} ago): {}",
             r.address,
             r.interface,
@@ -131,21 +156,33 @@ fn alarms(board: &Board, style: &Style) -> Vec<String> {
             r.offer
         ));
     }
-    lines
+    let n = texts.len();
+    if cuts >= 3 && n > ALARMS_SHOWN {
+        texts.truncate(ALARMS_SHOWN - 1);
+        texts.push(format!("and {} more alarms", n + 1 - ALARMS_SHOWN));
+    }
+    let lines = texts.iter().map(|t| format!("! {t}")).flat_map(|text| match cuts {
+        0..=2 => style.wrap(&text, style.width),
+        _ => vec![style.fit(&text, style.width)],
+    });
+    lines.map(|l| style.paint(Paint::Bad, &l)).collect()
 }
 
 fn role_line(board: &Board, r: &RoleTotals, style: &Style) -> String {
+    // "  387 of 497  " without the bar.
+    const COUNT: usize = 2 + 4 + 4 + 4 + 1;
     let name_width = board.roles.iter().map(|r| width(&r.role)).max().unwrap_or(0).min(20);
+    let name_width = name_width.min(style.width.saturating_sub(COUNT));
     let done: usize = Phase::ALL.iter().filter(|p| p.is_done()).filter_map(|p| r.states.get(p.name())).sum();
     let percent = (done * 100 / r.nodes.max(1)) as u8;
-    let mut line = format!(
-        "{}  {}  {:>4} of {:<4} ",
-        style.pad(&r.role, name_width),
-        style.paint(Paint::Good, &style.bar(percent, 16)),
-        done,
-        r.nodes
-    );
-    let mut used = name_width + 2 + 16 + 2 + 4 + 4 + 4 + 1;
+    let mut line = style.pad(&r.role, name_width);
+    let mut used = name_width + COUNT;
+    let bar = style.width.saturating_sub(used + 2).min(16);
+    if bar >= 4 {
+        line.push_str(&format!("  {}", style.paint(Paint::Good, &style.bar(percent, bar))));
+        used += 2 + bar;
+    }
+    line.push_str(&format!("  {:>4} of {:<4} ", done, r.nodes));
     for p in Phase::ALL.iter().filter(|p| !p.is_done()) {
         let Some(n) = r.states.get(p.name()) else { continue };
         let text = format!(" {n} {}", p.name());
@@ -157,6 +194,13 @@ fn role_line(board: &Board, r: &RoleTotals, style: &Style) -> String {
     }
     line.trim_end().to_string()
 }
+
+/// A shorter note says nothing.
+const NOTE: usize = 12;
+/// "100%".
+const PERCENT: usize = 4;
+/// In fewer columns only the sign of a state is shown.
+const STATE: usize = 6;
 
 /// Column widths of the node table; 0: not shown.
 struct Columns {
@@ -188,9 +232,9 @@ impl Columns {
             mac: 0,
             note: 0,
         };
+        c.narrow(total);
         // A further column is shown where it leaves the note enough room for a sentence.
-        let narrow: usize = c.all().iter().map(|w| if *w > 0 { w + 2 } else { 0 }).sum();
-        let mut left = total.saturating_sub(narrow);
+        let mut left = total.saturating_sub(c.taken());
         let mut grow = |column: &mut usize, by: usize, keep: usize| {
             if left >= by + keep {
                 *column += by;
@@ -207,8 +251,41 @@ impl Columns {
         c.role = c.role.saturating_sub(2);
         c.address = c.address.saturating_sub(2);
         c.mac = c.mac.saturating_sub(2);
-        c.note = left.max(8);
+        c.note = if left >= NOTE { left } else { 0 };
         c
+    }
+
+    /// Takes columns away until a note of a few words has room; where it has none even then, none is shown, and what it
+    /// leaves is for how far the node is and for how long. A name and a sign of its state always stay.
+    fn narrow(&mut self, total: usize) {
+        let (since, moving) = (self.since, self.progress > 0);
+        let cuts: [fn(&mut Columns); 4] =
+            [|c| c.seen = 0, |c| c.progress = c.progress.min(PERCENT), |c| c.since = 0, |c| c.progress = 0];
+        for cut in cuts {
+            if self.taken() + NOTE <= total {
+                return;
+            }
+            cut(self);
+        }
+        self.name = self.name.min(total.saturating_sub(3)).max(1);
+        self.state = self.state.min(total.saturating_sub(self.name + 2)).max(1);
+        if self.taken() + NOTE <= total {
+            return;
+        }
+        // The last column needs no gap after it.
+        let mut left = total.saturating_sub(self.name + 2 + self.state);
+        for (column, by) in [(&mut self.progress, if moving { PERCENT } else { 0 }), (&mut self.since, since)]
+        {
+            if by > 0 && left >= 2 + by {
+                *column = by;
+                left -= 2 + by;
+            }
+        }
+    }
+
+    /// What the columns before the note take, with their gaps.
+    fn taken(&self) -> usize {
+        self.all().iter().map(|w| if *w > 0 { w + 2 } else { 0 }).sum()
     }
 
     fn all(&self) -> [usize; 8] {
@@ -221,11 +298,14 @@ impl Columns {
             .zip(self.all());
         let mut line = String::new();
         for (title, w) in titles.filter(|(_, w)| *w > 0) {
-            line.push_str(&style.pad(title, w));
+            // Where a title does not fit, the cells speak for themselves.
+            line.push_str(&style.pad(if width(title) <= w { title } else { "" }, w));
             line.push_str("  ");
         }
-        line.push_str("WHAT");
-        style.paint(Paint::Quiet, &line)
+        if self.note > 0 {
+            line.push_str("WHAT");
+        }
+        style.paint(Paint::Quiet, line.trim_end())
     }
 
     /// The node's row, and below it the rest of a reason that a person must read.
@@ -253,7 +333,8 @@ impl Columns {
         };
         let ago = |t: Option<crate::base::Timestamp>| t.map(|t| span(board.now.since(t))).unwrap_or_default();
         let mark = if r.step_failed() { ("✗", "x") } else { mark(r.phase, r.overdue.is_some()) };
-        let state = format!("{} {}", style.either(mark.0, mark.1), r.phase.name());
+        let mark = style.either(mark.0, mark.1);
+        let state = if self.state < STATE { mark.to_string() } else { format!("{mark} {}", r.phase.name()) };
         let hue = hue(r);
         let quiet = if r.phase == Phase::Expected { Paint::Quiet } else { Paint::Plain };
         cell(self.name, quiet, style.pad(&r.name, self.name));
@@ -273,6 +354,7 @@ impl Columns {
 
 fn progress(r: &NodeRow, style: &Style, columns: usize) -> String {
     match r.progress.as_ref().and_then(|p| p.percent) {
+        Some(p) if columns <= PERCENT => format!("{p:>3}%"),
         Some(p) if matches!(r.phase, Phase::Installing | Phase::Configuring) => {
             format!("{} {p:>3}%", style.bar(p, columns.saturating_sub(5)))
         }
@@ -298,8 +380,8 @@ fn folded(rows: &[&NodeRow], style: &Style) -> String {
 /// How many unknown machines are listed; the others are counted.
 const DISCOVERED_SHOWN: usize = 5;
 
-fn discovered(board: &Board, style: &Style) -> Vec<String> {
-    if board.discovered.is_empty() {
+fn discovered(board: &Board, style: &Style, cuts: usize) -> Vec<String> {
+    if board.discovered.is_empty() || cuts >= 3 {
         return Vec::new();
     }
     let n = board.discovered.len();
@@ -307,7 +389,11 @@ fn discovered(board: &Board, style: &Style) -> Vec<String> {
         "{n} machine{} not in the site file; `bootstead node assign MAC ROLE` takes one in",
         if n == 1 { "" } else { "s" }
     );
-    let mut lines = vec![String::new(), style.paint(Paint::Bold, &style.fit(&title, style.width))];
+    let title = style.paint(Paint::Bold, &style.fit(&title, style.width));
+    if cuts >= 2 {
+        return vec![title];
+    }
+    let mut lines = vec![String::new(), title];
     for d in board.discovered.iter().take(DISCOVERED_SHOWN) {
         let mut parts = vec![d.mac.to_string()];
         parts.extend(d.address.map(|a| a.to_string()));

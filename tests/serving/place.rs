@@ -161,7 +161,11 @@ impl Place {
 
     /// Arms node `n` and says what its installation would say; returns the token.
     pub fn install(&self, n: usize) -> String {
-        self.well(&["node", "arm", &format!("n{n}"), "--yes"]);
+        let told = self.well(&["node", "arm", &format!("n{n}"), "--yes", "--json"]);
+        // What was planned, then what became of it.
+        let told: Vec<serde_json::Value> =
+            serde_json::Deserializer::from_str(&told).into_iter().map(|v| v.unwrap()).collect();
+        assert_eq!(told.last().unwrap()[format!("n{n}")]["state"], "armed", "{told:?}");
         let armings = self.well(&["events", "--node", &format!("n{n}"), "--json"]);
         let arming = armings.matches("\"what\":\"armed\"").count();
         let key = bootstead::secrets::load_or_make(&self.path(".bootstead")).unwrap();
