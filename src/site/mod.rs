@@ -23,5 +23,6 @@ pub use catalog::Catalog;
 pub use check::check;
 pub use context::{context, hosts, image as image_of};
 pub use model::*;
+pub use naming::Naming;
 pub use report::{Files, Table};
 pub use shape::table_names;
