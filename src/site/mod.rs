@@ -16,8 +16,10 @@ mod rows;
 pub mod schema;
 mod shape;
 pub mod snapshot;
+mod sources;
 mod tables;
 pub mod wire;
+mod workbook;
 
 pub use catalog::Catalog;
 pub use check::check;
@@ -26,3 +28,4 @@ pub use model::*;
 pub use naming::Naming;
 pub use report::{Files, Table};
 pub use shape::table_names;
+pub use sources::sources;

@@ -115,7 +115,10 @@ fn read_tables(report: &mut Report, files: &Files, file: &SiteFile) {
         let spot = named.and_then(|n| n.iter().find(|t| ***t == table.name));
         match (&table.bytes, spot) {
             (Some(bytes), _) => match tables::read(&files.beside(&table.name), bytes) {
-                Ok(grid) => report.grids.push(grid),
+                Ok(read) => {
+                    report.grids.extend(read.grids);
+                    report.problems.0.extend(read.warnings);
+                }
                 Err(p) => {
                     report.push(p);
                 }
