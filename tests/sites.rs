@@ -214,6 +214,37 @@ fn every_visible_sheet_of_nodes_is_read_and_hidden_ones_are_named() {
 }
 
 #[test]
+fn a_column_without_its_name_or_without_use_is_one_problem() {
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let says = |header: [&str; 3], cell: &dyn Fn(usize) -> [String; 3]| {
+        let cells: Vec<[String; 3]> = (1..=200).map(cell).collect();
+        let rows: Vec<[&str; 3]> = cells.iter().map(|c| [&c[0][..], &c[1], &c[2]]).collect();
+        let mut all: Vec<&[&str]> = vec![&header];
+        all.extend(rows.iter().map(|r| &r[..]));
+        let cover = sheet(&[&["Written in May"]], &[]);
+        let both = book(&[("Cover", "visible", cover), ("Server", "visible", sheet(&all, &[]))]);
+        let (_, problems) = with_table(&text, "nodes.xlsx", both);
+        assert_eq!(problems.errors(), 1, "{problems}");
+        problems.to_string()
+    };
+    let mac = |n: usize| format!("52:54:00:aa:00:{n:02x}");
+    let row = |n: usize, role: &str| [mac(n), role.to_string(), format!("srv-{n}")];
+    let shown = says(["LAN", "Role", "Name"], &|n| row(n, "compute"));
+    assert!(shown.contains("Server!B3 and below hold MAC addresses, and no heading says so"), "{shown}");
+    assert!(shown.contains("name that column `mac`, in place of \"LAN\"; if these are no nodes"), "{shown}");
+    let shown = says(["eth0 MAC", "What for", "Name"], &|n| row(n, "compute"));
+    assert!(shown.contains("the sheet \"Server\" of nodes.xlsx has no column of roles"), "{shown}");
+    let shown = says(["MAC", "Node Role", "Name"], &|n| row(n, ""));
+    assert!(shown.contains("the column \"Node Role\" is empty"), "{shown}");
+    let shown =
+        says(["MAC", "Server Role", "Name"], &|n| row(n, if n % 2 == 0 { "Computer" } else { "compute" }));
+    assert!(shown.contains("there is no role \"Computer\"") && shown.contains("100 rows have it"), "{shown}");
+    let shown =
+        says(["MAC", "Role", "Name"], &|n| [format!("5.2E+{n}"), "compute".into(), format!("srv-{n}")]);
+    assert!(shown.contains("none of the column \"MAC\" is") && shown.contains("column as text"), "{shown}");
+}
+
+#[test]
 fn a_stray_cell_far_out_is_named_and_another_sheet_may_be_as_wide_as_it_likes() {
     let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
     let nodes = sheet(&[&["MAC", "Role"], &["52-54-00-aa-00-01", "compute"]], &[]);

@@ -22,8 +22,8 @@ may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, 
 
 | column | also | meaning |
 |---|---|---|
-| `mac` | `MAC address`, `mac1`, `nic2`, `pxe mac`, … | the port's address in any usual spelling; several columns, or several addresses in one cell |
-| `role` | `function`, `type`, `Rolle` | a role of the site file |
+| `mac` | any name with the word MAC, hardware address; `nic2` where its cells are addresses | the port's address in any usual spelling; several columns, or several addresses in one cell |
+| `role` | any name with the word role or Rolle; `function`, `type` | a role of the site file |
 | `name` | `hostname`, `host`, `server` | host name, with or without the domain; empty: by the naming rule |
 | `number` | `nr`, `no`, `#` | number within the role; empty: from the name, else the next free one |
 | `ip` | `ip address`, `address` | address on the provisioning network |

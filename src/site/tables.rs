@@ -198,6 +198,13 @@ impl Grid {
             Kind::Sheet { sheet, .. } => Some(sheet),
         }
     }
+    /// The table's name in a sentence.
+    pub fn title(&self) -> String {
+        match self.sheet() {
+            None => self.name.clone(),
+            Some(sheet) => format!("the sheet {sheet:?} of {}", self.name),
+        }
+    }
     /// The place of a cell; a column past the row's end points at the row's end.
     pub fn place(&self, row: usize, column: usize) -> Option<Place> {
         let r = self.rows.get(row)?;

@@ -27,7 +27,8 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tables, Problem> {
             Err(_) if !seen => continue,
             Err(problem) => return Err(problem),
         };
-        match (columns::find(&grid.rows).is_some(), too_big) {
+        let lists_nodes = columns::find(&grid.rows).is_some() || columns::unnamed(&grid.rows).is_some();
+        match (lists_nodes, too_big) {
             (true, _) if !seen => hidden.push(format!("{:?}", sheet.name)),
             (_, _) if !seen => {}
             (true, Some(problem)) => return Err(problem),

@@ -150,10 +150,14 @@ fn examples(report: &mut Report, files: &Files) {
 
 fn all_nodes(c: &mut Check) -> Vec<rows::RawNode> {
     let mut raw = rows::from_file(c.file, &c.report.cut);
-    let names: Vec<&str> = c.file.network.keys().map(|k| k.as_str()).collect();
     let provisioning = c.provisioning.clone().unwrap_or_default();
+    let known = rows::Known {
+        networks: c.file.network.keys().map(|k| k.as_str()).collect(),
+        roles: c.file.role.keys().map(|k| k.as_str()).collect(),
+        provisioning: &provisioning,
+    };
     for i in 0..c.report.grids.len() {
-        raw.extend(rows::from_grid(&mut c.report, i, &names, &provisioning));
+        raw.extend(rows::from_grid(&mut c.report, i, &known));
     }
     raw
 }
