@@ -234,6 +234,11 @@ const FEW: usize = 3;
 
 /// What to do about a text that is no MAC address.
 pub fn mac_help(cell: &Cell, text: &str, why: &MacError) -> String {
+    if let MacError::Digit(c) = why
+        && !c.is_ascii()
+    {
+        return foreign(*c);
+    }
     let digits_only = text.len() < 12 && text.chars().all(|ch| ch.is_ascii_digit());
     match (&cell.at, why) {
         (Where::Cell { .. }, _) if digits_only || text.contains('E') => {
@@ -298,9 +303,39 @@ pub fn split_macs(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// What to do about a character that looks like a hyphen or like nothing at all, and is neither.
+fn foreign(c: char) -> String {
+    let code = format!("U+{:04X}", u32::from(c));
+    match c {
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}' => {
+            format!("{c:?} is a dash ({code}), no hyphen: write - or : in its place")
+        }
+        '\u{ad}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{feff}' => {
+            format!("delete the character {code}, which is not visible; it was copied with the address")
+        }
+        c => format!("delete the character {c:?} ({code})"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_nobody_sees_are_named() {
+        let cell = |text: &str| Cell { text: text.to_string(), at: Where::Toml(0..0) };
+        let help = |text: &str| mac_help(&cell(text), text, &Mac::parse(text).unwrap_err());
+        assert!(help("52\u{2013}54\u{2013}00\u{2013}aa\u{2013}00\u{2013}01").contains("(U+2013), no hyphen"));
+        assert!(
+            help("52:54:00:aa:00:01\u{200b}")
+                .starts_with("delete the character U+200B, which is not visible")
+        );
+        assert!(help("52:54:00:aa:00:0g").starts_with("write six pairs"));
+    }
 
     #[test]
     fn several_addresses_in_one_cell() {

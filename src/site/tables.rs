@@ -112,22 +112,8 @@ fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Problem {
     if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || bytes.iter().take(200).any(|b| *b == 0) {
         return utf16(name);
     }
-    let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-    let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
-    let readable = |part: &[u8]| -> String {
-        let text = String::from_utf8_lossy(part).into_owned();
-        text.trim_end_matches('\r').chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-    };
-    let place = Place {
-        file: name.to_string(),
-        line: bytes[..start].iter().filter(|b| **b == b'\n').count() + 1,
-        column: readable(&bytes[start..at]).chars().count() + 1,
-        width: 1,
-        text: readable(&bytes[start..end.min(start + 400)]),
-        cell: None,
-    };
     Problem::input(format!("{name} is not UTF-8 text"))
-        .at(place)
+        .at(Place::of_bytes(name, bytes, at))
         .why(format!(
             "the byte {:02X} here belongs to an older character set (Windows-1252, Latin-1)",
             bytes[at]

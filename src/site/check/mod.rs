@@ -183,9 +183,12 @@ impl<'a> Check<'a> {
         match text.trim().parse() {
             Ok(a) => Some(a),
             Err(_) => {
-                self.report
-                    .error(at, format!("{text:?} is not an IPv4 address"))
-                    .so("write four numbers from 0 to 255 with dots between them: 10.77.0.11");
+                let bare = text.split_once('/').and_then(|(a, _)| a.trim().parse::<Ipv4Addr>().ok());
+                let help = match bare {
+                    Some(a) => format!("write {a} alone: the network says how long its prefix is"),
+                    None => "write four numbers from 0 to 255 with dots between them: 10.77.0.11".to_string(),
+                };
+                self.report.error(at, format!("{text:?} is not an IPv4 address")).so(help);
                 None
             }
         }
