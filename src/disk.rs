@@ -1,6 +1,6 @@
 //! Owns files on disk: read, write atomically, stream; every error names its path.
 
-use crate::problem::{Problem, Problems};
+use crate::problem::{Place, Problem, Problems};
 use crate::site::{Files, Table, snapshot, table_names};
 use crate::tree::{Origin, Tree};
 use std::io::Write as _;
@@ -14,12 +14,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
 /// A file's text; it must be UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Problem> {
     String::from_utf8(read(path)?).map_err(|e| {
-        Problem::input(format!(
-            "{} is not UTF-8 text (byte {})",
-            path.display(),
-            e.utf8_error().valid_up_to()
-        ))
-        .help("save it as UTF-8")
+        let (name, at) = (path.display().to_string(), e.utf8_error().valid_up_to());
+        let bytes = e.as_bytes();
+        Problem::input(format!("{name} is not UTF-8 text"))
+            .at(Place::of_bytes(&name, bytes, at))
+            .why(format!(
+                "the byte {:02X} here belongs to another character set",
+                bytes.get(at).unwrap_or(&0)
+            ))
+            .help("save it as UTF-8, or write that character again")
     })
 }
 
@@ -167,6 +170,17 @@ fn overlay_folder(tree: &mut Tree, folder: &Path, name: &str, problems: &mut Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_another_character_set_is_shown_where_it_is() {
+        let file = std::env::temp_dir().join(format!("bootstead-latin1-{}", std::process::id()));
+        std::fs::write(&file, b"[site]\nname = \"B\xfcro\"\n").unwrap();
+        let problem = read_text(&file).unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        let at = problem.at.clone().unwrap();
+        assert_eq!((at.line, at.column, at.text.as_str()), (2, 10, "name = \"B\u{fffd}ro\""));
+        assert!(problem.why.unwrap().contains("the byte FC here"));
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_an_error_names_its_path() {

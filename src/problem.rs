@@ -65,6 +65,24 @@ impl Place {
             cell: None,
         }
     }
+    /// The place of the byte `at` in a file that is no UTF-8 text; the line as far as it can be read.
+    pub fn of_bytes(file: &str, bytes: &[u8], at: usize) -> Place {
+        let at = at.min(bytes.len());
+        let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
+        let readable = |part: &[u8]| -> String {
+            let text = String::from_utf8_lossy(part).into_owned();
+            text.trim_end_matches('\r').chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        };
+        Place {
+            file: file.to_string(),
+            line: bytes[..start].iter().filter(|b| **b == b'\n').count() + 1,
+            column: readable(&bytes[start..at]).chars().count() + 1,
+            width: 1,
+            text: readable(&bytes[start..end.min(start + 400)]),
+            cell: None,
+        }
+    }
 }
 
 /// One problem, for a person.

@@ -176,6 +176,99 @@ fn a_customers_workbook_is_read_as_it_is() {
 }
 
 #[test]
+fn every_visible_sheet_of_nodes_is_read_and_hidden_ones_are_named() {
+    let machines = |from: usize, count: usize| {
+        let macs: Vec<String> = (from..from + count).map(|n| format!("52-54-00-aa-00-{n:02x}")).collect();
+        let rows: Vec<[&str; 2]> = macs.iter().map(|m| [m.as_str(), "compute"]).collect();
+        let mut all: Vec<&[&str]> = vec![&["MAC", "Role"]];
+        all.extend(rows.iter().map(|r| &r[..]));
+        sheet(&all, &[])
+    };
+    let notes = sheet(&[&["Name", "Telephone"], &["Desk", "110"]], &[]);
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let with = |last: usize| {
+        book(&[
+            ("Contacts", "visible", notes.clone()),
+            ("Rack A", "visible", machines(1, 2)),
+            ("Old", "hidden", machines(40, 3)),
+            ("Rack B", "visible", machines(3, last)),
+            ("Older", "veryHidden", machines(40, 3)),
+            ("Lists", "hidden", notes.clone()),
+        ])
+    };
+    let (site, problems) = with_table(&text, "nodes.xlsx", with(3));
+    assert_eq!((site.unwrap().nodes.len(), problems.warnings()), (5, 1), "{problems}");
+    let says = "the machines of the hidden sheets \"Old\", \"Older\" of nodes.xlsx are not read";
+    assert_eq!(problems.0[0].what, says);
+
+    let twice = book(&[("Rack A", "visible", machines(1, 2)), ("Rack B", "visible", machines(2, 2))]);
+    let (_, problems) = with_table(&text, "nodes.xlsx", twice);
+    let shown = problems.to_string();
+    assert!(shown.contains("the MAC address 52:54:00:aa:00:02 is there twice"), "{shown}");
+    assert!(shown.contains("nodes.xlsx Rack B!B3") && shown.contains("nodes.xlsx Rack A!B4"), "{shown}");
+
+    // What check prints of it.
+    let dir = std::env::temp_dir().join(format!("bootstead-sheets-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("site.toml"), &text).unwrap();
+    std::fs::write(dir.join("nodes.xlsx"), with(1)).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_bootstead"));
+    let ran = check.current_dir(&dir).args(["--site", "site.toml", "check"]).output().unwrap();
+    let out = String::from_utf8(ran.stdout).unwrap();
+    assert!(
+        out.contains("\n3 nodes from nodes.xlsx, sheets \"Rack A\", \"Rack B\"\n"),
+        "{out}{:?}",
+        String::from_utf8(ran.stderr)
+    );
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_column_without_its_name_or_without_use_is_one_problem() {
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let says = |header: [&str; 3], cell: &dyn Fn(usize) -> [String; 3]| {
+        let cells: Vec<[String; 3]> = (1..=200).map(cell).collect();
+        let rows: Vec<[&str; 3]> = cells.iter().map(|c| [&c[0][..], &c[1], &c[2]]).collect();
+        let mut all: Vec<&[&str]> = vec![&header];
+        all.extend(rows.iter().map(|r| &r[..]));
+        let cover = sheet(&[&["Written in May"]], &[]);
+        let both = book(&[("Cover", "visible", cover), ("Server", "visible", sheet(&all, &[]))]);
+        let (_, problems) = with_table(&text, "nodes.xlsx", both);
+        assert_eq!(problems.errors(), 1, "{problems}");
+        problems.to_string()
+    };
+    let mac = |n: usize| format!("52:54:00:aa:00:{n:02x}");
+    let row = |n: usize, role: &str| [mac(n), role.to_string(), format!("srv-{n}")];
+    let shown = says(["LAN", "Role", "Name"], &|n| row(n, "compute"));
+    assert!(shown.contains("Server!B3 and below hold MAC addresses, and no heading says so"), "{shown}");
+    assert!(shown.contains("name that column `mac`, in place of \"LAN\"; if these are no nodes"), "{shown}");
+    let shown = says(["eth0 MAC", "What for", "Name"], &|n| row(n, "compute"));
+    assert!(shown.contains("the sheet \"Server\" of nodes.xlsx has no column of roles"), "{shown}");
+    let shown = says(["MAC", "Node Role", "Name"], &|n| row(n, ""));
+    assert!(shown.contains("the column \"Node Role\" is empty"), "{shown}");
+    let shown =
+        says(["MAC", "Server Role", "Name"], &|n| row(n, if n % 2 == 0 { "Computer" } else { "compute" }));
+    assert!(shown.contains("there is no role \"Computer\"") && shown.contains("100 rows have it"), "{shown}");
+    let shown =
+        says(["MAC", "Role", "Name"], &|n| [format!("5.2E+{n}"), "compute".into(), format!("srv-{n}")]);
+    assert!(shown.contains("none of the column \"MAC\" is") && shown.contains("column as text"), "{shown}");
+}
+
+#[test]
+fn a_stray_cell_far_out_is_named_and_another_sheet_may_be_as_wide_as_it_likes() {
+    let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
+    let nodes = sheet(&[&["MAC", "Role"], &["52-54-00-aa-00-01", "compute"]], &[]);
+    let far = "<row r=\"1048576\"><c r=\"XFD1048576\"><v>7</v></c></row></sheetData>";
+    let stray = nodes.replace("</sheetData>", far);
+    let (_, problems) = with_table(&text, "nodes.xlsx", book(&[("Rack A", "visible", stray)]));
+    assert!(problems.to_string().contains("--> nodes.xlsx Rack A!XFD1048576"), "{problems}");
+    let wide = sheet(&[&["Prices"]], &[]).replace("</sheetData>", far);
+    let both = book(&[("Prices", "visible", wide), ("Rack A", "visible", nodes)]);
+    let (site, problems) = with_table(&text, "nodes.xlsx", both);
+    assert_eq!(site.map(|s| s.nodes.len()), Some(1), "{problems}");
+}
+
+#[test]
 fn a_table_of_text_may_have_titles_too_and_places_stay_right() {
     let text = std::fs::read_to_string(fixtures().join("big.toml")).unwrap();
     let csv = "Machines, as of: 1, 2, 3\n\nMAC;Role;Host\n525400aa0001;compute;A\n525400aa0002;compute;b_\n";
@@ -222,9 +315,14 @@ fn etcd_from_the_internet_is_a_warning_until_the_site_names_a_source() {
     assert!(!says("debian12", "database", "{}"));
 }
 
-/// A workbook whose first sheet is empty and whose second begins at B2, as Excel writes them but without compression.
-/// Cells of digits only are numbers, as Excel makes them; `merged` names ranges of cells.
+/// A workbook whose first sheet is empty and whose second begins at B2.
 fn workbook(rows: &[&[&str]], merged: &[&str]) -> Vec<u8> {
+    book(&[("Cover", "visible", sheet(&[], &[])), ("Machines", "visible", sheet(rows, merged))])
+}
+
+/// A sheet that begins at B2, as Excel writes it. Cells of digits only are numbers, as Excel makes them; `merged` names
+/// ranges of cells.
+fn sheet(rows: &[&[&str]], merged: &[&str]) -> String {
     let mut sheet = String::from(
         "<worksheet xmlns=\"http://schemas.openxmlformats.org/spreadsheetml/2006/main\"><sheetData>",
     );
@@ -245,10 +343,25 @@ fn workbook(rows: &[&[&str]], merged: &[&str]) -> Vec<u8> {
         let _ = write!(sheet, "<mergeCells count=\"{}\">{cells}</mergeCells>", merged.len());
     }
     sheet.push_str("</worksheet>");
+    sheet
+}
+
+/// A workbook of sheets: name, state and content; without compression.
+fn book(sheets: &[(&str, &str, String)]) -> Vec<u8> {
     let main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
     let office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
     let packages = "http://schemas.openxmlformats.org/package/2006";
-    zip(&[
+    let (mut names, mut parts) = (String::new(), String::new());
+    for (i, (name, state, _)) in sheets.iter().enumerate() {
+        let n = i + 1;
+        let _ = write!(names, "<sheet name=\"{name}\" sheetId=\"{n}\" state=\"{state}\" r:id=\"r{n}\"/>");
+        let _ = write!(
+            parts,
+            "<Relationship Id=\"r{n}\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet{n}.xml\"/>"
+        );
+    }
+    let files: Vec<String> = (1..=sheets.len()).map(|n| format!("xl/worksheets/sheet{n}.xml")).collect();
+    let mut all = vec![
         (
             "[Content_Types].xml",
             format!(
@@ -263,19 +376,15 @@ fn workbook(rows: &[&[&str]], merged: &[&str]) -> Vec<u8> {
         ),
         (
             "xl/workbook.xml",
-            format!(
-                "<workbook xmlns=\"{main}\" xmlns:r=\"{office}\"><sheets><sheet name=\"Cover\" sheetId=\"1\" r:id=\"r1\"/><sheet name=\"Machines\" sheetId=\"2\" r:id=\"r2\"/></sheets></workbook>"
-            ),
+            format!("<workbook xmlns=\"{main}\" xmlns:r=\"{office}\"><sheets>{names}</sheets></workbook>"),
         ),
         (
             "xl/_rels/workbook.xml.rels",
-            format!(
-                "<Relationships xmlns=\"{packages}/relationships\"><Relationship Id=\"r1\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"r2\" Type=\"{office}/worksheet\" Target=\"worksheets/sheet2.xml\"/></Relationships>"
-            ),
+            format!("<Relationships xmlns=\"{packages}/relationships\">{parts}</Relationships>"),
         ),
-        ("xl/worksheets/sheet1.xml", format!("<worksheet xmlns=\"{main}\"><sheetData/></worksheet>")),
-        ("xl/worksheets/sheet2.xml", sheet),
-    ])
+    ];
+    all.extend(files.iter().zip(sheets).map(|(file, (_, _, text))| (file.as_str(), text.clone())));
+    zip(&all)
 }
 
 /// A ZIP archive of stored files (APPNOTE.TXT 4.3).

@@ -123,6 +123,13 @@ fn passed(g: &Globals, loaded: &Loaded, problems: &Problems, steps: usize) -> Re
         let image = format!("{} ({lane})", role.image);
         let _ = writeln!(out, "{:width$}  {:>5}  {image:20}  {shown}", role.name, names.len());
     }
+    let sources = crate::site::sources(&loaded.files, site);
+    if sources.len() > 1 || sources.iter().any(|s| !s.sheets.is_empty()) {
+        out.push('\n');
+        for source in &sources {
+            let _ = writeln!(out, "{source}");
+        }
+    }
     let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     let _ = writeln!(
         out,

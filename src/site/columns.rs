@@ -1,7 +1,10 @@
 //! Owns what the columns of a node table mean, and which of its rows names them: customers' sheets have titles above
 //! the header, and headers of two rows.
 
+use super::rows::split_macs;
 use super::tables::Row;
+use crate::base::Mac;
+use std::net::Ipv4Addr;
 
 /// What a column of a table means.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,22 +85,45 @@ const NAMES: &[&str] =
 const ROLES: &[&str] = &["role", "rolle", "function", "funktion", "purpose", "type", "nodetype", "group"];
 const ADDRESSES: &[&str] =
     &["ip", "ipaddress", "address", "ipv4", "ipv4address", "ipadresse", "adresse", "pxeip", "bootip"];
-const MACS: &[&str] = &[
-    "mac",
-    "macs",
-    "macaddress",
-    "macaddresses",
-    "macadresse",
-    "pxemac",
-    "bootmac",
-    "nic",
-    "nicmac",
-    "hwaddr",
-    "hardwareaddress",
-    "ethernet",
-    "ethernetaddress",
-    "physicaladdress",
-];
+/// Columns of these names hold addresses in one sheet and names of ports in the next: the cells decide.
+const PORTS: &[&str] = &["nic", "ethernet"];
+/// Addresses of ports, in other words.
+const HARDWARE: &[&str] = &["hwaddr", "hwadr", "hardwareaddr", "hardwareadr", "physicaladdr", "ethernetaddr"];
+/// A longer text is a sentence and no heading.
+const MOST_WORDS: usize = 6;
+
+/// The words of a heading in lower case, without numbers: `NIC1 MAC` is nic and mac.
+fn words(heading: &str) -> Vec<String> {
+    let words = heading.split(|c: char| !c.is_alphabetic()).filter(|w| !w.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// Whether a heading speaks of MAC addresses: `eth0 MAC`, `Adresse MAC`, `HW Address`. "Machine" does not.
+fn says_mac(words: &[String], word: &str) -> bool {
+    let tail = ["", "s", "id", "ids", "addr", "addrs", "address", "addresses", "adr", "adresse", "adressen"];
+    let head = ["pxe", "boot", "nic", "lan", "eth", "ethernet", "net", "host", "server", "node"];
+    let mac = |w: &str| {
+        w.strip_prefix("mac").is_some_and(|rest| tail.contains(&rest))
+            || w.strip_suffix("mac").is_some_and(|rest| head.contains(&rest))
+    };
+    words.len() <= MOST_WORDS && (words.iter().any(|w| mac(w)) || HARDWARE.iter().any(|h| word.contains(h)))
+}
+
+/// Whether a heading speaks of roles: `Node Role`, `Serverrolle`.
+fn says_role(words: &[String]) -> bool {
+    let role = |w: &str| {
+        matches!(w, "roles" | "rollen")
+            || w.ends_with("role")
+            || w.ends_with("rolle") && !w.ends_with("kontrolle")
+    };
+    words.len() <= MOST_WORDS && words.iter().any(|w| role(w))
+}
+
+/// Whether a heading speaks of a machine's management controller or of a switch: their addresses are not the machine's.
+fn of_another(words: &[String]) -> bool {
+    let starts = ["bmc", "ipmi", "idrac", "irmc", "oob", "switch"];
+    words.iter().any(|w| CONTROLLERS.contains(&w.as_str()) || starts.iter().any(|s| w.starts_with(s)))
+}
 
 fn column(header: &str, networks: &[&str], provisioning: &str) -> Column {
     let raw = header.trim();
@@ -116,10 +142,18 @@ fn column(header: &str, networks: &[&str], provisioning: &str) -> Column {
         }
     }
     let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
+    let words = words(raw);
     match word.as_str() {
         w if NOTES.contains(&w) => Column::Note,
-        _ if MACS.contains(&stem) => Column::Mac,
-        w if ROLES.contains(&w) => Column::Role,
+        w if says_mac(&words, w) => {
+            if of_another(&words) {
+                Column::Note
+            } else {
+                Column::Mac
+            }
+        }
+        _ if PORTS.contains(&stem) => Column::Mac,
+        w if ROLES.contains(&w) || says_role(&words) => Column::Role,
         w if NAMES.contains(&w) => Column::Name,
         w if ADDRESSES.contains(&w) => Column::Address(provisioning.to_string()),
         "number" | "no" | "nr" | "num" | "index" | "n" | "nummer" => Column::Number,
@@ -138,7 +172,7 @@ fn column(header: &str, networks: &[&str], provisioning: &str) -> Column {
 const TITLES: usize = 20;
 
 /// What stands above the columns of a machine's management controller: its addresses are not the machine's own.
-const CONTROLLERS: &[&str] = &["bmc", "ipmi", "ilo", "idrac"];
+const CONTROLLERS: &[&str] = &["bmc", "ipmi", "ilo", "ilom", "idrac", "irmc", "imm", "xcc", "cimc", "oob"];
 
 /// The row that names the columns: the first one with a column of MAC addresses.
 pub fn find(rows: &[Row]) -> Option<usize> {
@@ -195,7 +229,65 @@ pub fn header(rows: &[Row], networks: &[&str], provisioning: &str) -> Option<Hea
             _ => Heading { kind: joined, text: format!("{group} {own}"), row: lower },
         }
     });
-    Some(Header { first: lower + 1, columns: columns.collect() })
+    let mut columns: Vec<Heading> = columns.collect();
+    judge_by_cells(&mut columns, &rows[lower + 1..]);
+    one_role(&mut columns);
+    columns.iter().any(|c| c.kind == Column::Mac).then_some(Header { first: lower + 1, columns })
+}
+
+/// A column is one of MAC addresses only if its cells do not all say otherwise: `NIC` may hold "nic1" and "eth0".
+fn judge_by_cells(columns: &mut [Heading], below: &[Row]) {
+    let cells = |i: usize| below.iter().filter_map(move |r| r.cells.get(i)).filter(|c| !c.is_empty());
+    let holds = |i: usize| cells(i).any(|c| split_macs(c).iter().any(|t| Mac::parse(t).is_ok()));
+    let macs: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].kind == Column::Mac).collect();
+    for &i in &macs {
+        let word = plain(&columns[i].text);
+        let port = PORTS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit()));
+        // Addresses that a spreadsheet has spoiled are to be told, not passed over.
+        let digits = |c: &String| c.chars().filter(char::is_ascii_hexdigit).count();
+        let far = cells(i).all(|c| digits(c) < 6) && macs.iter().any(|other| *other != i && holds(*other));
+        if cells(i).next().is_some() && !holds(i) && (port || far) {
+            columns[i].kind = Column::Note;
+        }
+    }
+}
+
+/// Of several columns that may be the role's, the one that says so best.
+fn one_role(columns: &mut [Heading]) {
+    let rank = |h: &Heading| match plain(&h.text).as_str() {
+        "role" | "rolle" => 2,
+        _ => usize::from(says_role(&words(&h.text))),
+    };
+    let roles = (0..columns.len()).filter(|i| columns[*i].kind == Column::Role);
+    let Some(best) = roles.max_by_key(|i| rank(&columns[*i])) else { return };
+    for (i, heading) in columns.iter_mut().enumerate() {
+        if heading.kind == Column::Role && i != best {
+            heading.kind = Column::Note;
+        }
+    }
+}
+
+/// Where MAC addresses begin that no heading speaks of: row and column of the first one.
+pub fn unnamed(rows: &[Row]) -> Option<(usize, usize)> {
+    // Numbers of twelve digits and IPv4 addresses read as one, too.
+    let is_mac = |text: &str| {
+        let spelled = text.contains([':', '-']) || text.chars().any(|c| c.is_ascii_alphabetic());
+        (spelled || text.split('.').count() == 3)
+            && text.parse::<Ipv4Addr>().is_err()
+            && Mac::parse(text).is_ok()
+    };
+    let width = rows.iter().map(|r| r.cells.len()).max().unwrap_or(0);
+    let cell = |row: usize, column: usize| rows[row].cells.get(column).map_or("", String::as_str);
+    let found = (0..width).filter_map(|column| {
+        let first = (0..rows.len()).find(|row| is_mac(cell(*row, column)))?;
+        if (0..first).any(|row| of_another(&words(cell(row, column)))) {
+            return None;
+        }
+        let macs = (first..rows.len()).filter(|row| is_mac(cell(*row, column))).count();
+        let filled = (first..rows.len()).filter(|row| !cell(*row, column).is_empty()).count();
+        (macs * 2 > filled).then_some((macs, std::cmp::Reverse(column), first))
+    });
+    found.max().map(|(_, column, first)| (first, column.0))
 }
 
 /// Whether a row above the header groups its columns, and is no title in the first cell.
@@ -229,6 +321,23 @@ mod tests {
         for h in ["MAC", "mac address", "MAC-Adresse", "mac2", "NIC 1 ", "Mac_Address_1"] {
             assert_eq!(c(h), Column::Mac, "{h}");
         }
+        for h in
+            ["MAC PXE", "NIC1 MAC", "eth0 MAC", "MAC addr", "mac_addr", "LAN MAC", "HW Address", "hwaddr"]
+        {
+            assert_eq!(c(h), Column::Mac, "{h}");
+        }
+        for h in ["Hardware-Adresse", "MAC Address (PXE)", "Adresse MAC", "BootMac", "Storage MAC 2"] {
+            assert_eq!(c(h), Column::Mac, "{h}");
+        }
+        for h in ["iLO MAC", "iDRAC MAC Address", "OOB mac", "MAC (BMC)", "Switch MAC"] {
+            assert_eq!(c(h), Column::Note, "{h}");
+        }
+        for h in ["Machine", "Maschine", "Kontrolle", "Controller", "Macro"] {
+            assert_eq!(c(h), Column::Unknown, "{h}");
+        }
+        for h in ["Node Role", "Server Role", "Server-Rolle", "Serverrolle", "Role (cloud)", "Roles"] {
+            assert_eq!(c(h), Column::Role, "{h}");
+        }
         assert_eq!(c("Storage IP"), Column::Address("storage".into()));
         assert_eq!(c("IP Address"), Column::Address("provisioning".into()));
         assert_eq!(c("Host Name"), Column::Name);
@@ -244,6 +353,23 @@ mod tests {
             rows.iter().map(|r| Row::of(r.split(',').map(str::to_string).collect())).collect();
         let h = header(&rows, &["provisioning", "storage"], "provisioning")?;
         Some((h.columns.into_iter().map(|c| c.kind).collect(), h.first))
+    }
+
+    #[test]
+    fn cells_decide_where_the_heading_leaves_it_open() {
+        use Column::{Mac, Note, Role};
+        let rows = ["NIC,MAC,Type,Role", "nic1,525400aa0001,R640,compute"];
+        assert_eq!(read(&rows), Some((vec![Note, Mac, Note, Role], 1)));
+        assert_eq!(read(&["NIC,Role", "52-54-00-aa-00-01,compute"]), Some((vec![Mac, Role], 1)));
+        assert_eq!(read(&["NIC,Role", "eth0,compute"]), None);
+        // A spreadsheet made numbers of the second ports' addresses: that is to be told.
+        assert_eq!(read(&["MAC,MAC2", "525400aa0001,5.25E+11"]), Some((vec![Mac, Mac], 1)));
+        let rows = |rows: &[&str]| -> Vec<Row> {
+            rows.iter().map(|r| Row::of(r.split(',').map(str::to_string).collect())).collect()
+        };
+        let list = rows(&["Name,BMC,LAN,Asset", "a,5254001122aa,52:54:00:aa:00:01,123456789012"]);
+        assert_eq!(unnamed(&list), Some((1, 2)));
+        assert_eq!(unnamed(&rows(&["Name,IP", "a,100.100.100.100", "b,100.100.100.101"])), None);
     }
 
     #[test]

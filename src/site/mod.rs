@@ -16,12 +16,16 @@ mod rows;
 pub mod schema;
 mod shape;
 pub mod snapshot;
+mod sources;
 mod tables;
 pub mod wire;
+mod workbook;
 
 pub use catalog::Catalog;
 pub use check::check;
 pub use context::{context, hosts, image as image_of};
 pub use model::*;
+pub use naming::Naming;
 pub use report::{Files, Table};
 pub use shape::table_names;
+pub use sources::sources;

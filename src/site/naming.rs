@@ -19,12 +19,21 @@ pub fn label(text: &str) -> Result<(), String> {
 
 /// What to write in place of a `text` that is no host name.
 pub fn instead(text: &str) -> String {
-    let good = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9') => Some(c),
-        c if c.is_alphanumeric() => None,
-        _ => Some('-'),
+    let good = |c: char| -> Option<String> {
+        let spelled = match c.to_lowercase().next()? {
+            c @ ('a'..='z' | '0'..='9') => return Some(c.to_string()),
+            'ä' => "ae",
+            'ö' => "oe",
+            'ü' => "ue",
+            'ß' => "ss",
+            // Without the letter it would be another name.
+            c if c.is_alphanumeric() => return None,
+            _ => "-",
+        };
+        Some(spelled.to_string())
     };
-    let near: String = text.chars().filter_map(good).take(63).collect();
+    let near = text.chars().map(good).collect::<Option<String>>().unwrap_or_default();
+    let near: String = near.chars().take(63).collect();
     match near.trim_matches('-') {
         "" => "use 1 to 63 of the letters a to z, digits, and hyphens between them".to_string(),
         near => format!("write for example {near:?}: letters a to z, digits, and hyphens between them"),
@@ -98,6 +107,12 @@ impl Naming {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_name_is_proposed_only_where_every_letter_has_a_spelling() {
+        assert!(instead("Büro_01").contains("\"buero-01\""));
+        assert!(instead("дом1").starts_with("use 1 to 63"));
+    }
 
     #[test]
     fn names_and_numbers_go_both_ways() {

@@ -22,8 +22,8 @@ may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, 
 
 | column | also | meaning |
 |---|---|---|
-| `mac` | `MAC address`, `mac1`, `nic2`, `pxe mac`, … | the port's address in any usual spelling; several columns, or several addresses in one cell |
-| `role` | `function`, `type`, `Rolle` | a role of the site file |
+| `mac` | any name with the word MAC, hardware address; `nic2` where its cells are addresses | the port's address in any usual spelling; several columns, or several addresses in one cell |
+| `role` | any name with the word role or Rolle; `function`, `type` | a role of the site file |
 | `name` | `hostname`, `host`, `server` | host name, with or without the domain; empty: by the naming rule |
 | `number` | `nr`, `no`, `#` | number within the role; empty: from the name, else the next free one |
 | `ip` | `ip address`, `address` | address on the provisioning network |
@@ -33,10 +33,10 @@ may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, 
 | `var.NAME` | | a template variable |
 | `serial`, `rack`, `note`, … | | for people; not used |
 
-CSV may use commas, semicolons or tabs, and lines that begin with `#` are comments. Of a workbook, the first sheet with
-a column of MAC addresses counts; cells that are merged over several rows count for each of them, and a row that is one
-wide cell is a title. Host names are read in lower case. A cell that looks like a number loses digits in spreadsheets:
-format the column as text.
+CSV may use commas, semicolons or tabs, and lines that begin with `#` are comments. Of a workbook, every visible sheet
+with a column of MAC addresses is read, and `check` names them; cells that are merged over several rows count for each of
+them, and a row that is one wide cell is a title. Host names are read in lower case. A cell that looks like a number loses
+digits in spreadsheets: format the column as text.
 ";
 
 /// The tables in reading order: heading; name of the type in the schema, or a path in it (empty: the top).

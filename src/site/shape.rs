@@ -7,6 +7,7 @@ use super::report::{Cut, Report, Tell as _, Where};
 use super::schema::{choices, resolve, schema};
 use super::wire::SiteFile;
 use serde_json::Value;
+use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -15,6 +16,20 @@ pub fn read(report: &mut Report, text: &str) -> Option<SiteFile> {
     let (mut document, errors) = DeTable::parse_recoverable(text);
     for e in &errors {
         let at = Where::Toml(e.span().unwrap_or(0..0));
+        if e.message().contains("duplicate key")
+            && let Some(span) = e.span()
+            && let Some(twice) = twice(text, span)
+        {
+            // The keys of a table that is there twice are no mistakes of their own.
+            if let Some((what, first)) = twice {
+                let there = report.line(&Where::Toml(first));
+                report
+                    .error(at, format!("{what} is there twice"))
+                    .because(format!("the first one is in {there}"))
+                    .so("keep one of them, with all that is meant; or give this one another name");
+            }
+            continue;
+        }
         report
             .error(at, format!("this is not TOML: {}", e.message().replace('\n', ", ")))
             .so("lines are `[table]` or `key = value`; a text stands in quotes, a list in brackets: [\"a\", \"b\"]");
@@ -36,6 +51,37 @@ pub fn read(report: &mut Report, text: &str) -> Option<SiteFile> {
             None
         }
     }
+}
+
+/// What stands at `span` and was written before, and where that is. Inside: none where it is only a key of a table that is
+/// there twice.
+fn twice(text: &str, span: Range<usize>) -> Option<Option<(String, Range<usize>)>> {
+    let key = text.get(span.clone())?;
+    let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
+    let bare = |line: &str| line.split('#').next().unwrap_or_default().trim().to_string();
+    let lines: Vec<(usize, &str)> = text[..start]
+        .split_inclusive('\n')
+        .scan(0, |at, line| {
+            let begin = *at;
+            *at += line.len();
+            Some((begin, line))
+        })
+        .collect();
+    let is_header = |line: &str| line.trim_start().starts_with('[');
+    let before = |header: &str| lines.iter().filter(|(_, l)| is_header(l) && bare(l) == bare(header)).count();
+    let place = |(at, line): &(usize, &str)| *at..at + line.trim_end().len();
+    let line = text[start..].lines().next()?;
+    if is_header(line) {
+        let first = lines.iter().find(|(_, l)| is_header(l) && bare(l) == bare(line))?;
+        return Some(Some((bare(line), place(first))));
+    }
+    let here = lines.iter().rev().take_while(|(_, l)| !is_header(l));
+    let same = |l: &str| l.trim_start().strip_prefix(key).is_some_and(|r| r.trim_start().starts_with('='));
+    if let Some(first) = here.into_iter().find(|(_, l)| same(l)) {
+        return Some(Some((key.to_string(), place(first))));
+    }
+    let header = lines.iter().rev().find(|(_, l)| is_header(l))?;
+    (before(header.1) > 1).then_some(None)
 }
 
 /// Whether `value` fits `schema`; reports where not. `path` is for people: `role.compute.disk`.

@@ -1,13 +1,21 @@
-//! Owns node tables as grids of text: CSV as spreadsheets write it, and .xlsx; with the place of every cell.
+//! Owns node tables as grids of text, with the place of every cell; and CSV as spreadsheets write it. Workbooks are
+//! `workbook`'s.
 
 use super::columns;
+use super::workbook::{self, letters};
 use crate::problem::{Place, Problem};
-use calamine::{Data, Reader as _};
-use std::collections::BTreeMap;
 
 /// Rows and columns beyond this are no node table.
-const MOST_ROWS: usize = 100_000;
-const MOST_COLUMNS: usize = 200;
+pub(super) const MOST_ROWS: usize = 100_000;
+pub(super) const MOST_COLUMNS: usize = 200;
+
+/// What one file holds.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// One of CSV; of a workbook one for each sheet of nodes.
+    pub grids: Vec<Grid>,
+    pub warnings: Vec<Problem>,
+}
 
 /// A table of texts, without its empty rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +23,7 @@ pub struct Grid {
     /// The file's name as the operator knows it.
     pub name: String,
     pub rows: Vec<Row>,
-    kind: Kind,
+    pub(super) kind: Kind,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +32,7 @@ pub struct Row {
     /// Spreadsheet: cells that are merged with others on their right; the first and the last column of each.
     pub wide: Vec<(usize, usize)>,
     /// CSV: where the record begins in the text, in bytes. Spreadsheet: the sheet's row number from 0.
-    start: usize,
+    pub(super) start: usize,
 }
 
 impl Row {
@@ -55,7 +63,7 @@ impl Row {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Csv {
         text: String,
         delimiter: u8,
@@ -67,15 +75,15 @@ enum Kind {
     },
 }
 
-/// Reads one table; the kind is told from its content, not its name.
-pub fn read(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
+/// Reads one file; the kind is told from its content, not its name.
+pub fn read(name: &str, bytes: &[u8]) -> Result<Tables, Problem> {
     match bytes {
-        [b'P', b'K', 3, 4, ..] => sheet(name, bytes),
+        [b'P', b'K', 3, 4, ..] => workbook::read(name, bytes),
         [0xd0, 0xcf, 0x11, 0xe0, ..] => Err(Problem::input(format!(
             "{name} is a spreadsheet of the old format (.xls), or protected by a password"
         ))
         .help("save it as .xlsx without a password, or as CSV UTF-8")),
-        _ => csv(name, bytes),
+        _ => csv(name, bytes).map(|grid| Tables { grids: vec![grid], warnings: Vec::new() }),
     }
 }
 
@@ -104,22 +112,8 @@ fn not_utf8(name: &str, bytes: &[u8], at: usize) -> Problem {
     if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) || bytes.iter().take(200).any(|b| *b == 0) {
         return utf16(name);
     }
-    let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-    let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
-    let readable = |part: &[u8]| -> String {
-        let text = String::from_utf8_lossy(part).into_owned();
-        text.trim_end_matches('\r').chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-    };
-    let place = Place {
-        file: name.to_string(),
-        line: bytes[..start].iter().filter(|b| **b == b'\n').count() + 1,
-        column: readable(&bytes[start..at]).chars().count() + 1,
-        width: 1,
-        text: readable(&bytes[start..end.min(start + 400)]),
-        cell: None,
-    };
     Problem::input(format!("{name} is not UTF-8 text"))
-        .at(place)
+        .at(Place::of_bytes(name, bytes, at))
         .why(format!(
             "the byte {:02X} here belongs to an older character set (Windows-1252, Latin-1)",
             bytes[at]
@@ -175,107 +169,28 @@ fn records(name: &str, text: &str, delimiter: u8, most: usize) -> Result<Vec<Row
     Ok(rows)
 }
 
-fn sheet(name: &str, bytes: &[u8]) -> Result<Grid, Problem> {
-    let bad = |e: String| {
-        Problem::input(format!("{name} cannot be read as a spreadsheet: {e}"))
-            .help("open it and save it again as .xlsx, or as CSV UTF-8")
-    };
-    let mut book: calamine::Xlsx<_> = calamine::open_workbook_from_rs(std::io::Cursor::new(bytes))
-        .map_err(|e: calamine::XlsxError| bad(e.to_string()))?;
-    let mut best: Option<Grid> = None;
-    for sheet in book.sheet_names() {
-        let (rows, left) = sheet_rows(name, &mut book, &sheet, &bad)?;
-        let grid = Grid { name: name.to_string(), rows, kind: Kind::Sheet { sheet, column: left } };
-        // The sheet of nodes is the first one with a column of MAC addresses; else the first with anything.
-        if columns::find(&grid.rows).is_some() {
-            return Ok(grid);
-        }
-        if best.as_ref().is_none_or(|b| b.rows.is_empty()) {
-            best = Some(grid);
-        }
-    }
-    best.ok_or_else(|| bad("it has no sheet".to_string()))
-}
-
-/// The rows of one sheet that have any text, and the sheet's first used column.
-///
-/// Reads cell by cell: a single stray cell far out must not cost the memory of all the empty ones before it.
-fn sheet_rows(
-    name: &str,
-    book: &mut calamine::Xlsx<std::io::Cursor<&[u8]>>,
-    sheet: &str,
-    bad: &dyn Fn(String) -> Problem,
-) -> Result<(Vec<Row>, usize), Problem> {
-    let mut found: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::new();
-    let mut cells = book.worksheet_cells_reader(sheet).map_err(|e| bad(e.to_string()))?;
-    while let Some(cell) = cells.next_cell().map_err(|e| bad(e.to_string()))? {
-        let (row, column) = cell.get_position();
-        let text = cell_text(&Data::from(cell.get_value().clone()));
-        if !text.is_empty() {
-            found.entry(row).or_default().insert(column, text);
-        }
-    }
-    drop(cells);
-    let merged = book.merge_cells_by_sheet_name(sheet).map_err(|e| bad(e.to_string()))?;
-    let merged: Vec<_> = merged.iter().map(|m| (m.start, m.end)).collect();
-    if !fill_merged(&mut found, &merged) {
-        return Err(too_big(name));
-    }
-    let left = found.values().filter_map(|r| r.keys().next()).min().copied().unwrap_or(0);
-    let right = found.values().filter_map(|r| r.keys().next_back()).max().copied().unwrap_or(0);
-    if found.len() > MOST_ROWS || (right - left) as usize >= MOST_COLUMNS {
-        return Err(too_big(name));
-    }
-    let mut wide: BTreeMap<u32, Vec<(usize, usize)>> = BTreeMap::new();
-    for ((top, first), (_, last)) in
-        merged.iter().filter(|((_, first), (_, last))| left <= *first && first < last)
-    {
-        wide.entry(*top).or_default().push(((first - left) as usize, (last - left) as usize));
-    }
-    let rows = found.into_iter().map(|(row, mut cells)| Row {
-        cells: (left..=right).map(|c| cells.remove(&c).unwrap_or_default()).collect(),
-        wide: wide.remove(&row).unwrap_or_default(),
-        start: row as usize,
-    });
-    Ok((rows.collect(), left as usize))
-}
-
-/// Row and column, from 0.
-type Corner = (u32, u32);
-
-/// Merged cells hold their text in the first one only, and people mean it for every row: the role of a whole rack.
-/// False where there are so many that it is no table of nodes.
-fn fill_merged(found: &mut BTreeMap<u32, BTreeMap<u32, String>>, merged: &[(Corner, Corner)]) -> bool {
-    let mut work = 0;
-    for ((top, left), (bottom, _)) in merged.iter().filter(|((top, _), (bottom, _))| top < bottom) {
-        let Some(text) = found.get(top).and_then(|row| row.get(left)).cloned() else { continue };
-        for (_, row) in found.range_mut(top + 1..=*bottom) {
-            row.entry(*left).or_insert_with(|| text.clone());
-            work += 1;
-        }
-        if work > MOST_ROWS * MOST_COLUMNS {
-            return false;
-        }
-    }
-    true
-}
-
-fn too_big(name: &str) -> Problem {
+pub(super) fn too_big(name: &str) -> Problem {
     Problem::input(format!(
         "{name} has more than {MOST_ROWS} rows or {MOST_COLUMNS} columns, so it is no table of nodes"
     ))
     .help("keep the nodes in a table of their own")
 }
 
-/// A cell as a person would type it. Whole numbers lose the `.0` that spreadsheets keep.
-fn cell_text(cell: &Data) -> String {
-    match cell {
-        Data::Float(f) if f.fract() == 0.0 && f.abs() < 1e15 => format!("{f:.0}"),
-        other => other.to_string().trim().to_string(),
-    }
-}
-
 impl Grid {
+    /// The name of the workbook's sheet, if it is one.
+    pub fn sheet(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Csv { .. } => None,
+            Kind::Sheet { sheet, .. } => Some(sheet),
+        }
+    }
+    /// The table's name in a sentence.
+    pub fn title(&self) -> String {
+        match self.sheet() {
+            None => self.name.clone(),
+            Some(sheet) => format!("the sheet {sheet:?} of {}", self.name),
+        }
+    }
     /// The place of a cell; a column past the row's end points at the row's end.
     pub fn place(&self, row: usize, column: usize) -> Option<Place> {
         let r = self.rows.get(row)?;
@@ -365,17 +280,6 @@ fn field(text: &str, delimiter: u8, start: usize, column: usize) -> std::ops::Ra
     begin + lead..end - tail
 }
 
-/// A spreadsheet's name of a column: A … Z, AA …
-fn letters(column: usize) -> String {
-    let mut out = String::new();
-    let mut n = column + 1;
-    while n > 0 {
-        out.insert(0, char::from(b'A' + ((n - 1) % 26) as u8));
-        n = (n - 1) / 26;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,17 +287,15 @@ mod tests {
     #[test]
     fn cells_of_a_csv_know_their_place() {
         let text = "\u{feff}MAC;Role\r\n# spare machines below\r\n\"aa;b\"; compute \r\n";
-        let g = read("n.csv", text.as_bytes()).unwrap();
+        let g = csv("n.csv", text.as_bytes()).unwrap();
         assert_eq!(g.rows[1].cells, ["aa;b", "compute"]);
         let p = g.place(1, 1).unwrap();
         assert_eq!((p.line, p.column, p.width), (3, 9, 7));
-        assert_eq!(letters(0), "A");
-        assert_eq!(letters(27), "AB");
     }
 
     #[test]
     fn a_quotation_without_its_end_is_found_where_it_opens() {
-        let line = |text: &str| read("n.csv", text.as_bytes()).map_err(|p| p.at.unwrap().line).err();
+        let line = |text: &str| csv("n.csv", text.as_bytes()).map_err(|p| p.at.unwrap().line).err();
         assert_eq!(line("mac,role\na,\"compute\nb,compute\n"), Some(2));
         // The next quotation mark of the file opens another cell.
         assert_eq!(line("mac,role\na,\"compute\nb,\"compute\"\n"), Some(2));
@@ -406,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_file_of_another_character_set_says_which_and_where() {
-        let problem = |bytes: &[u8]| read("n.csv", bytes).unwrap_err();
+        let problem = |bytes: &[u8]| csv("n.csv", bytes).unwrap_err();
         let p = problem(b"mac,note\na,B\xfcro\n");
         let at = p.at.clone().unwrap();
         assert_eq!((at.line, at.column, at.text.as_str()), (2, 4, "a,B\u{fffd}ro"));
@@ -418,28 +320,10 @@ mod tests {
 
     #[test]
     fn what_separates_cells_is_told_from_the_header_not_from_the_title() {
-        let cells = |text: &str| read("n.csv", text.as_bytes()).unwrap().rows.pop().unwrap().cells;
+        let cells = |text: &str| csv("n.csv", text.as_bytes()).unwrap().rows.pop().unwrap().cells;
         assert_eq!(cells("Racks 1, 2, 3, 4\nMAC;Role\na;b\n"), ["a", "b"]);
         assert_eq!(cells("Racks 1; 2\nMAC,Role\na,b\n"), ["a", "b"]);
         assert_eq!(cells("Racks 1, 2\nMAC\tRole\na\tb\n"), ["a", "b"]);
         assert_eq!(cells("MAC\na\n"), ["a"]);
-    }
-
-    #[test]
-    fn merged_cells_are_filled_down_into_rows_that_exist() {
-        let row = |cells: &[(u32, &str)]| cells.iter().map(|(i, t)| (*i, t.to_string())).collect();
-        let mut found: BTreeMap<u32, BTreeMap<u32, String>> = BTreeMap::from([
-            (0, row(&[(0, "compute"), (1, "a")])),
-            (1, row(&[(1, "b")])),
-            (3, row(&[(0, "x")])),
-        ]);
-        let all = u32::MAX;
-        assert!(fill_merged(&mut found, &[((0, 0), (all, 0)), ((5, 5), (2, 2)), ((0, 1), (0, 4))]));
-        assert_eq!(found[&1], row(&[(0, "compute"), (1, "b")]));
-        assert_eq!((found.len(), found[&3][&0].as_str()), (3, "x"));
-        // A machine's file may say what it likes: it must not cost hours.
-        let mut many: BTreeMap<u32, BTreeMap<u32, String>> =
-            (0..1000).map(|i| (i, row(&[(0, "x")]))).collect();
-        assert!(!fill_merged(&mut many, &vec![((0, 0), (all, 0)); 30_000]));
     }
 }

@@ -115,7 +115,10 @@ fn read_tables(report: &mut Report, files: &Files, file: &SiteFile) {
         let spot = named.and_then(|n| n.iter().find(|t| ***t == table.name));
         match (&table.bytes, spot) {
             (Some(bytes), _) => match tables::read(&files.beside(&table.name), bytes) {
-                Ok(grid) => report.grids.push(grid),
+                Ok(read) => {
+                    report.grids.extend(read.grids);
+                    report.problems.0.extend(read.warnings);
+                }
                 Err(p) => {
                     report.push(p);
                 }
@@ -147,10 +150,14 @@ fn examples(report: &mut Report, files: &Files) {
 
 fn all_nodes(c: &mut Check) -> Vec<rows::RawNode> {
     let mut raw = rows::from_file(c.file, &c.report.cut);
-    let names: Vec<&str> = c.file.network.keys().map(|k| k.as_str()).collect();
     let provisioning = c.provisioning.clone().unwrap_or_default();
+    let known = rows::Known {
+        networks: c.file.network.keys().map(|k| k.as_str()).collect(),
+        roles: c.file.role.keys().map(|k| k.as_str()).collect(),
+        provisioning: &provisioning,
+    };
     for i in 0..c.report.grids.len() {
-        raw.extend(rows::from_grid(&mut c.report, i, &names, &provisioning));
+        raw.extend(rows::from_grid(&mut c.report, i, &known));
     }
     raw
 }
@@ -176,9 +183,12 @@ impl<'a> Check<'a> {
         match text.trim().parse() {
             Ok(a) => Some(a),
             Err(_) => {
-                self.report
-                    .error(at, format!("{text:?} is not an IPv4 address"))
-                    .so("write four numbers from 0 to 255 with dots between them: 10.77.0.11");
+                let bare = text.split_once('/').and_then(|(a, _)| a.trim().parse::<Ipv4Addr>().ok());
+                let help = match bare {
+                    Some(a) => format!("write {a} alone: the network says how long its prefix is"),
+                    None => "write four numbers from 0 to 255 with dots between them: 10.77.0.11".to_string(),
+                };
+                self.report.error(at, format!("{text:?} is not an IPv4 address")).so(help);
                 None
             }
         }

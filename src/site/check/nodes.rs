@@ -2,11 +2,10 @@
 
 use super::{Check, addresses, links, roles as role_check, vars};
 use crate::base::Mac;
-use crate::base::mac::MacError;
 use crate::site::model::{Node, Role};
 use crate::site::naming::{self, Naming};
 use crate::site::report::{Tell as _, Where};
-use crate::site::rows::{Cell, RawNode, split_macs};
+use crate::site::rows::{Cell, RawNode, mac_help, split_macs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -22,12 +21,16 @@ pub fn check(c: &mut Check, roles: &BTreeMap<String, Role>, raw: Vec<RawNode>) -
     let mut drafts: BTreeMap<&str, Vec<Draft>> = BTreeMap::new();
     let mut strays: Vec<RawNode> = Vec::new();
     let none = raw.is_empty();
+    let mut unknown = BTreeMap::new();
     for raw in raw {
         let macs = macs(c, &raw, &mut seen);
-        match role(c, &raw, roles) {
+        match role(c, &raw, roles, &mut unknown) {
             Some(role) => drafts.entry(&role.name).or_default().push(Draft { macs, number: None, raw }),
             None => strays.push(raw),
         }
+    }
+    for (problem, count) in unknown.into_values().filter(|(_, count)| *count > 1) {
+        c.report.problems.0[problem].why = Some(format!("{count} rows have it"));
     }
     let mut names: BTreeMap<String, Where> = BTreeMap::new();
     let mut told: BTreeSet<Ipv4Addr> = c.taken.keys().copied().collect();
@@ -87,23 +90,16 @@ fn macs(c: &mut Check, raw: &RawNode, seen: &mut BTreeMap<Mac, Where>) -> Vec<Ma
     out
 }
 
-fn mac_help(cell: &Cell, text: &str, why: &MacError) -> &'static str {
-    let digits_only = text.len() < 12 && text.chars().all(|ch| ch.is_ascii_digit());
-    match (&cell.at, why) {
-        (Where::Cell { .. }, _) if digits_only || text.contains('E') => {
-            "a spreadsheet takes such an address for a number and loses digits; format the column as text and type it again"
-        }
-        (_, MacError::Zero | MacError::Group) => {
-            "take the address of the port that the machine boots from: it is on the machine's label and in its BMC"
-        }
-        _ => "write six pairs of the digits 0 to 9 and a to f: 52:54:00:aa:00:01",
-    }
-}
-
-fn role<'r>(c: &mut Check, raw: &RawNode, roles: &'r BTreeMap<String, Role>) -> Option<&'r Role> {
+/// The node's role. `unknown` counts for words of tables in which problem they are told and how often they are there.
+fn role<'r>(
+    c: &mut Check,
+    raw: &RawNode,
+    roles: &'r BTreeMap<String, Role>,
+    unknown: &mut BTreeMap<String, (usize, usize)>,
+) -> Option<&'r Role> {
     let Some(cell) = &raw.role else {
         // In the site file the shape check says it.
-        if matches!(raw.at, Where::Cell { .. }) {
+        if matches!(raw.at, Where::Cell { .. }) && !raw.has_cut("role") {
             let known: Vec<&str> = roles.keys().map(String::as_str).collect();
             c.report
                 .error(raw.at.clone(), "this node has no role")
@@ -119,6 +115,14 @@ fn role<'r>(c: &mut Check, raw: &RawNode, roles: &'r BTreeMap<String, Role>) -> 
         Where::Toml(_) => None,
     });
     if found.is_none() {
+        if let Where::Cell { .. } = cell.at {
+            let next = c.report.problems.0.len();
+            let (_, count) = unknown.entry(cell.text.to_lowercase()).or_insert((next, 0));
+            *count += 1;
+            if *count > 1 {
+                return None;
+            }
+        }
         c.report
             .error(cell.at.clone(), format!("there is no role {:?}", cell.text))
             .meant(&cell.text, known());
