@@ -429,6 +429,24 @@ fn a_running_server_takes_changed_images_into_use() {
     assert!(removed.contains("`bootstead node reload`"), "{removed}");
 }
 
+/// What `check` finds is not armed, either: the machine would stand at its console with a template's error.
+#[test]
+fn a_node_whose_files_do_not_render_is_not_armed() {
+    let place = Place::new(2);
+    let described = place.dir.0.join("tree/images/tiny.toml");
+    let text = std::fs::read_to_string(&described).unwrap();
+    std::fs::write(&described, text.replace("tree = \"os\"\n", "")).unwrap();
+    assert_eq!(place.run(&["check"]).status.code(), Some(2));
+    let armed = place.run(&["node", "arm", "--all", "--yes", "2"]);
+    let said = String::from_utf8_lossy(&armed.stderr).into_owned();
+    assert_eq!(armed.status.code(), Some(2), "{said}");
+    let why = "compute-0001 and compute-0002 cannot be armed: what it would be given cannot be made: ";
+    assert!(said.contains(why) && said.contains("kickstart/"), "{said}");
+    std::fs::write(&described, text).unwrap();
+    let armed = place.run(&["node", "arm", "--all", "--yes", "2"]);
+    assert!(armed.status.success(), "{}", String::from_utf8_lossy(&armed.stderr));
+}
+
 fn wait_for(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {

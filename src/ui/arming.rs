@@ -1,9 +1,10 @@
 //! Owns what arming would do to each node: what is installed, which disk is erased, and why it cannot be done yet.
 
-use crate::boot::Known;
+use crate::base::Secret;
 use crate::boot::decide::ready;
+use crate::boot::{Known, answers, orders};
 use crate::lifecycle::{Lane, State};
-use crate::site::{DataDisk, DiskRule, Node, Pick};
+use crate::site::{Catalog, DataDisk, DiskRule, Node, Pick};
 use serde::Serialize;
 
 /// What one installation would be.
@@ -26,7 +27,7 @@ pub struct Arming {
 }
 
 /// What arming `node` would do.
-pub fn arming(known: Known<'_>, node: &Node) -> Arming {
+pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
     let role = known.site.role(node);
     let state = known.ledger.state(node.mac());
     let record = known.ledger.record(node.mac());
@@ -43,8 +44,26 @@ pub fn arming(known: Known<'_>, node: &Node) -> Arming {
         refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
-        cannot: not_from(state, &node.name).or(lacks),
+        cannot: not_from(state, &node.name).or(lacks).or_else(|| unmade(known, catalog, node)),
     }
+}
+
+/// Why what the node would be given cannot be made: a template that refuses would leave the machine waiting at its own
+/// console, when it is switched on.
+fn unmade(known: Known<'_>, catalog: &Catalog, node: &Node) -> Option<String> {
+    // Nobody sees what is made here.
+    let token = Secret::new("TOKEN-OF-THE-INSTALLATION");
+    let made = match known.site.role(node).lane {
+        Lane::Installer => answers::answers(known.site, catalog, node, &token).map(drop),
+        Lane::Fast => orders::orders(known.site, catalog, known.stock, node, &token, 0).map(drop),
+    };
+    let made = made.and_then(|()| answers::install_script(known.site, catalog, node, &token).map(drop));
+    let problem = made.err()?;
+    let place = problem.at.map(|at| format!("{}:{}: ", at.file, at.line)).unwrap_or_default();
+    Some(format!(
+        "what it would be given cannot be made: {place}{}; `bootstead check` shows the place, mend it there",
+        problem.what
+    ))
 }
 
 /// What begins the serial number in a refusal of the disk guard, of either lane: `system::guard`, `disk.sh.j2`.
