@@ -447,6 +447,47 @@ fn a_node_whose_files_do_not_render_is_not_armed() {
     assert!(armed.status.success(), "{}", String::from_utf8_lossy(&armed.stderr));
 }
 
+/// What a machine reported is shown, with the disk that its rule picks, whether or not a server runs.
+#[test]
+fn a_hardware_report_is_shown_with_the_disk_that_the_rule_picks() {
+    let place = Place::new(1);
+    let shown = |words: &[&str]| {
+        let out = place.run(words);
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    };
+    assert!(shown(&["node", "show", "compute-0001"]).contains("hardware not known"));
+    let (server, _) = place.start();
+    assert_eq!(place.operate("/v1/nodes/compute-0001/arm").status, 200);
+    let disk = |name: &str, gib: u64| {
+        format!(
+            r#"{{"name":"{name}","size":{},"model":"M","serial":"S-{name}","wwn":null,"by_path":null,"removable":false,"usb":false,"read_only":false,"rotational":false,"sector":512,"found":[],"unfinished":false}}"#,
+            gib << 30
+        )
+    };
+    let report = format!(
+        r#"{{"firmware":"uefi","secure_boot":null,"vendor":"V","product":"P","serial":null,"uuid":null,"cpu_model":"C","cpus":2,"memory_mib":2000,"disks":[{},{}],"ports":[]}}"#,
+        disk("sda", 4),
+        disk("sdb", 40)
+    );
+    let body = serde_json::json!({"event": "hardware", "detail": report}).to_string();
+    let mut stream = TcpStream::connect(place.http).unwrap();
+    let bearer = format!("Bearer {}", place.token(mac(1)));
+    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    let path = format!("/v1/nodes/{}/report", mac(1).hyphens());
+    assert_eq!(ask(&mut stream, "POST", &path, &headers, &body).status, 200);
+    let live = shown(&["node", "show", "compute-0001"]);
+    assert!(live.contains("picks    sdb (40.0 GiB, M, serial S-sdb)") && live.contains("S-sda"), "{live}");
+    drop(server);
+    assert_eq!(shown(&["node", "show", "52:54:00:00:00:01"]), live);
+    let json: serde_json::Value =
+        serde_json::from_str(&shown(&["node", "show", "compute-0001", "--json"])).unwrap();
+    assert_eq!((&json["hardware"]["cpus"], &json["rule"]["min_gib"]), (&2.into(), &10.into()));
+    let armed = shown(&["node", "arm", "compute-0001", "--yes"]);
+    assert!(armed.contains("of the disks it last reported: sdb (40.0 GiB, M, serial S-sdb)"), "{armed}");
+    shown(&["node", "forget", "compute-0001"]);
+    assert!(shown(&["node", "show", "compute-0001"]).contains("hardware not known"));
+}
+
 fn wait_for(what: impl Fn() -> bool) {
     let began = Instant::now();
     while !what() {

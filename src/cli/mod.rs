@@ -14,6 +14,7 @@ mod drill;
 mod dry_run;
 mod events;
 mod explain;
+mod hardware;
 mod image;
 mod init;
 mod inventory;

@@ -3,7 +3,7 @@
 use super::load::{Loaded, load};
 use super::station::{Station, Verb, Wish};
 use super::status::unknown;
-use super::{Globals, assign, say, terminal};
+use super::{Globals, assign, hardware, say, terminal};
 use crate::boot::Known;
 use crate::lifecycle::{Lane, Ledger};
 use crate::problem::{Exit, Problem, Problems};
@@ -56,6 +56,11 @@ enum Command {
     Assign(assign::AssignArgs),
     /// List every node with its role, addresses and state
     List,
+    /// What a machine reported of itself, and the disk that its rule picks
+    Show {
+        /// A node, by name or MAC address
+        node: String,
+    },
     /// Have the running server take the changed site file into use
     Reload,
 }
@@ -84,6 +89,7 @@ pub fn run(g: &Globals, args: NodeArgs) -> Result<Exit, Problems> {
         Command::Forget { which } => each(g, &which, Verb::Forget, ""),
         Command::Assign(args) => assign::run(g, &args),
         Command::List => list(g),
+        Command::Show { node } => hardware::show(g, &node),
         Command::Reload => match Station::find(g)?.reload()? {
             Some(_) => say("the running server uses the site file as it is now\n"),
             None => Err(Problem::environment(
@@ -174,7 +180,14 @@ fn arm(g: &Globals, which: &Which, yes: Option<Option<usize>>, erase: bool) -> R
 fn plan(g: &Globals, loaded: &Loaded, ledger: &Ledger, nodes: &[&Node]) -> Vec<Arming> {
     let (_, stock, _) = Shelf::open(&g.images_dir());
     let known = Known { site: &loaded.site, images: &loaded.catalog.images, stock: &stock, ledger };
-    let whole = |node: &&Node| arming(known, &loaded.catalog, node);
+    let whole = |node: &&Node| {
+        let (picks, picks_nothing) = match hardware::picked(&loaded.site, ledger, node) {
+            Some(Ok(disk)) => (Some(disk), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        Arming { picks, picks_nothing, ..arming(known, &loaded.catalog, node) }
+    };
     // Every file of every node is rendered: on all processors, so that five hundred nodes take no second.
     let share = nodes.len().div_ceil(std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     std::thread::scope(|scope| {
@@ -231,6 +244,15 @@ fn describe(armings: &[Arming], erase: bool, style: &Style) -> String {
         let name_width = nodes.iter().map(|a| width(&a.node)).max().unwrap_or(0);
         for a in nodes {
             let _ = writeln!(out, "    {}  {}", style.pad(&a.node, name_width), style.clean(&a.now));
+            let last = match (&a.picks, &a.picks_nothing) {
+                (Some(disk), _) => Some(format!("of the disks it last reported: {disk}")),
+                (None, Some(why)) => Some(format!("of the disks it last reported none would do: {why}")),
+                (None, None) => None,
+            };
+            if let Some(last) = last {
+                let last = style.paint(Paint::Bad, &style.clean(&last));
+                let _ = writeln!(out, "    {:name_width$}  {last}", "");
+            }
             if erase && !a.refused.is_empty() {
                 let disks = format!("erases disk {} whatever is on it", a.refused.join(" and disk "));
                 let _ = writeln!(

@@ -3,12 +3,12 @@
 use super::disks;
 use super::signs::Found;
 use crate::base::Firmware;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 
 /// The hardware report.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     pub firmware: Firmware,
     /// None: the firmware does not say.
@@ -26,7 +26,7 @@ pub struct Machine {
 }
 
 /// A block device that could hold a system.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disk {
     /// Kernel name (`sda`): for messages only, it may differ at the next boot.
     pub name: String,
@@ -71,7 +71,7 @@ impl Disk {
 }
 
 /// A network port.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
     pub mac: String,

@@ -13,7 +13,7 @@ pub trait ReadAt {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Found {
     /// `ext4 file system`, `LVM physical volume`, …
     pub what: String,

@@ -16,6 +16,12 @@ pub struct Arming {
     pub lane: Lane,
     /// The rule that decides which disk is erased, in words.
     pub erases: String,
+    /// The disk that the rule picks among those that the machine last reported; whoever knows the reports fills it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picks: Option<String>,
+    /// Why it picks none of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picks_nothing: Option<String>,
     /// Serial numbers of disks whose content the disk guard refused to erase: approved by this arming if it says so.
     pub refused: Vec<String>,
     /// The same for each data disk that is formatted.
@@ -41,6 +47,8 @@ pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
         image: role.image.clone(),
         lane: role.lane,
         erases: known.site.disk_rule(node).map_or_else(|| "no disk: it has no rule".to_string(), rule),
+        picks: None,
+        picks_nothing: None,
         refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
