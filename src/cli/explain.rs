@@ -10,6 +10,7 @@ use crate::lifecycle::{Lane, Ledger};
 use crate::problem::{Exit, Problem, Problems};
 use crate::shelf::Shelf;
 use crate::site::{Node, Site};
+use crate::ui::arming;
 use std::fmt::Write as _;
 
 #[derive(Debug, clap::Args)]
@@ -144,6 +145,9 @@ fn text(
     let Some(last) = turns.iter().find(|t| t.stage.boots()).or(turns.first()) else { return Ok(out) };
     let _ = writeln!(out, "\nWhy:  {}", last.decision.why);
     let _ = writeln!(out, "Then: {}", then(&last.decision.orders));
+    if let Some(short) = node.and_then(|n| short_of_memory(loaded, ledger, n)) {
+        let _ = writeln!(out, "But:  {short}");
+    }
     match (&last.decision.orders, node) {
         (Orders::Wait { .. }, _) => {
             out.push_str("\nIts screen says:\n");
@@ -176,6 +180,13 @@ fn text(
         _ => {}
     }
     Ok(out)
+}
+
+/// Whether the node's installer would not fit into the memory that its machine reported.
+fn short_of_memory(loaded: &Loaded, ledger: &Ledger, node: &Node) -> Option<String> {
+    let role = loaded.site.role(node);
+    let report = ledger.record(node.mac())?.hardware.as_deref()?;
+    arming::short_of_memory(loaded.catalog.images.get(&role.image)?, role.lane, report)
 }
 
 /// What to type for a machine that is in no site file.

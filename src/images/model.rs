@@ -43,7 +43,8 @@ pub struct Image {
     /// Words for the kernel's command line that only this image needs.
     #[serde(default)]
     pub args: String,
-    /// Smallest memory of a machine that can install it, in MiB.
+    /// Smallest memory of a machine that its installer runs on, in MiB: compared where a hardware report says what the
+    /// machine has.
     #[serde(default)]
     pub min_memory_mib: u32,
     /// Files to download: URL and digest by path below `/images/NAME/`.

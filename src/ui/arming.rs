@@ -3,6 +3,7 @@
 use crate::base::Secret;
 use crate::boot::decide::ready;
 use crate::boot::{Known, answers, orders};
+use crate::images::Image;
 use crate::lifecycle::{Lane, State};
 use crate::site::{Catalog, DataDisk, DiskRule, Node, Pick};
 use serde::Serialize;
@@ -39,7 +40,9 @@ pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
     let record = known.ledger.record(node.mac());
     let lacks = match known.images.get(&role.image) {
         None => Some(format!("there is no image named {}", role.image)),
-        Some(image) => ready(known.stock, image, role.lane).err(),
+        Some(image) => ready(known.stock, image, role.lane)
+            .err()
+            .or_else(|| short_of_memory(image, role.lane, record?.hardware.as_deref()?)),
     };
     Arming {
         node: node.name.clone(),
@@ -54,6 +57,24 @@ pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
         now: now(state),
         cannot: not_from(state, &node.name).or(lacks).or_else(|| unmade(known, catalog, node)),
     }
+}
+
+/// Why the installer of `image` would not run in the memory that the machine reported; a sentence.
+///
+/// The fast lane has no installer: whoever reported had memory enough for its system.
+pub fn short_of_memory(image: &Image, lane: Lane, report: &str) -> Option<String> {
+    let report: serde_json::Value = serde_json::from_str(report).ok()?;
+    let has = report.get("memory_mib")?.as_u64()?;
+    let needs = u64::from(image.min_memory_mib);
+    // The kernel counts what firmware and it itself have not taken: of a machine of 1 GiB about 960 MiB.
+    let least = needs - needs / 8;
+    (lane == Lane::Installer && has < least).then(|| {
+        format!(
+            "the machine reported {has} MiB of memory, and the installer of {} needs {needs} MiB; put more in, or give \
+             its role the fast lane or another image",
+            image.name
+        )
+    })
 }
 
 /// Why what the node would be given cannot be made: a template that refuses would leave the machine waiting at its own
@@ -166,6 +187,19 @@ mod tests {
         ] {
             assert!(writer.contains(named), "{named}");
         }
+    }
+
+    #[test]
+    fn an_installer_that_does_not_fit_into_the_memory_is_said_before() {
+        let image: Image = serde_json::from_value(serde_json::json!({
+            "summary": "", "family": "el9", "version": "9", "arch": "amd64", "min_memory_mib": 1024,
+        }))
+        .unwrap();
+        let short = |mib: u64, lane| short_of_memory(&image, lane, &format!("{{\"memory_mib\": {mib}}}"));
+        assert!(short(760, Lane::Installer).unwrap().contains("760 MiB of memory"));
+        assert_eq!(short(960, Lane::Installer), None, "a machine of 1 GiB");
+        assert_eq!(short(760, Lane::Fast), None);
+        assert_eq!(short_of_memory(&image, Lane::Installer, "not JSON"), None);
     }
 
     #[test]
