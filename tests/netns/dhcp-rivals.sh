@@ -17,6 +17,7 @@ rival() {
   rival_pid=$!
   sleep 0.5
 }
+doctor() { ip netns exec dhcp-s "$binary" --site "$work/site/site.toml" --tree "$work/tree" doctor --quiet 2>&1; }
 rival
 serve
 wait "$server_pid"; code=$?
@@ -62,6 +63,7 @@ wait "$server_pid"; code=$?
 verdict "a taken port: exit $code" [ "$code" = 3 ]
 verdict "the holder is named with its pid" grep -q "process $holder (dnsmasq)" "$work/server.log"
 sed -n '/error:/,$p' "$work/server.log"
+verdict "doctor says so before" grep -q "67/udp (DHCP) on br0 is held by dnsmasq (pid $holder)" <(doctor)
 kill "$holder"; wait "$holder" 2>/dev/null
 # The same program on another interface is in nobody's way.
 ip -n dhcp-s link add other0 type veth peer name other1
@@ -72,7 +74,11 @@ ip netns exec dhcp-s dnsmasq --keep-in-foreground --port=0 --conf-file=/dev/null
   --dhcp-range=192.168.122.2,192.168.122.50,1h --dhcp-leasefile="$work/dnsmasq3.leases" --user=root >"$work/dnsmasq3.log" 2>&1 &
 holder=$!
 sleep 0.7
+verdict "doctor says that the port is free where it is wanted" \
+  grep -q "67/udp (DHCP) is free on br0; dnsmasq (pid $holder) has it elsewhere" <(doctor)
 serve || sed -n '/error:/,$p' "$work/server.log"
+no_fault() { ! doctor | grep -qF "67/udp (DHCP)"; }
+verdict "doctor beside the running server finds no fault with the port" no_fault
 verdict "beside libvirt's kind of dnsmasq on another interface it serves" kill -0 "$server_pid"
 stop
 kill "$holder"; wait "$holder" 2>/dev/null

@@ -1,9 +1,15 @@
 //! Owns the check of the ports: free, or held by whom (field-pain #25).
 
 use super::Finding;
+use crate::problem::reason;
+use crate::serve::{dhcp, netlink};
 use crate::site::{DhcpMode, Site};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
+
+/// Bound to the interfaces that are served, so that another interface's DHCP server (libvirt's, LXD's) is in nobody's way.
+const DHCP: u16 = 67;
 
 const AGENTS: &str = "the nodes' agents";
 
@@ -30,6 +36,16 @@ pub fn look(site: &Site, mine: Option<u32>) -> Vec<Finding> {
     let mut out = Vec::new();
     for (port, protocol, what) in wanted(site) {
         let table = if protocol == "udp" { &udp } else { &tcp };
+        if port == DHCP {
+            let held: Vec<&Bound> =
+                table.iter().filter(|b| b.port == port && overlaps(b.address, ours)).collect();
+            let others = held.iter().map(|b| holders.get(&b.inode)).collect::<Vec<_>>();
+            // Whatever is beside ours, ours has its port.
+            let is_ours = mine.is_some() && others.iter().flatten().any(|h| Some(h.pid) == mine);
+            let found = (!held.is_empty() && !is_ours).then(|| beside(site, &others));
+            out.push((port, protocol, found));
+            continue;
+        }
         let taken = table.iter().find(|b| b.port == port && overlaps(b.address, ours));
         let Some(b) = taken else {
             out.push((port, protocol, None));
@@ -50,6 +66,52 @@ pub fn look(site: &Site, mine: Option<u32>) -> Vec<Finding> {
     findings
 }
 
+/// What other holders of port 67 mean. The kernel's table does not show which interface a socket is bound to, so the
+/// port is tried as serving binds it.
+fn beside(site: &Site, holders: &[Option<&Holder>]) -> Finding {
+    let named: Vec<String> =
+        holders.iter().flatten().map(|h| format!("{} (pid {})", h.name, h.pid)).collect();
+    let who = if named.is_empty() { "a process of another user".to_string() } else { named.join(", ") };
+    let interfaces = match netlink::served(site) {
+        Ok(served) => served.into_iter().map(|(interface, _)| interface.name).collect::<Vec<_>>(),
+        // The check of the interfaces says what is wrong with them.
+        Err(_) => Vec::new(),
+    };
+    let tried: Vec<(&String, io::Result<()>)> =
+        interfaces.iter().map(|name| (name, dhcp::listen(name).map(drop))).collect();
+    judge(&who, holders, &tried)
+}
+
+fn judge(who: &str, holders: &[Option<&Holder>], tried: &[(&String, io::Result<()>)]) -> Finding {
+    let refused = tried.iter().find_map(|(name, result)| Some((name, result.as_ref().err()?)));
+    let names: Vec<&str> = tried.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    match refused {
+        None if tried.is_empty() => Finding::warning(
+            "ports",
+            format!("67/udp (DHCP) is held by {who}; whether on an interface of ours cannot be told yet"),
+            "put the site's address on its interface, then run `bootstead doctor` again",
+        ),
+        None => Finding::ok("ports", format!("67/udp (DHCP) is free on {names}; {who} has it elsewhere")),
+        Some((name, e)) if e.kind() == io::ErrorKind::AddrInUse => {
+            let help = match holders {
+                [Some(h)] => cure(h, DHCP),
+                _ => "sudo ss -lupn 'sport = :67'   # names each with its interface; stop the one there"
+                    .to_string(),
+            };
+            Finding::error("ports", format!("67/udp (DHCP) on {name} is held by {who}"), help)
+        }
+        Some((name, e)) => Finding::warning(
+            "ports",
+            format!(
+                "67/udp (DHCP) is held by {who}; whether on {name} cannot be told by this user: {}",
+                reason(e)
+            ),
+            "sudo bootstead doctor",
+        ),
+    }
+}
+
 /// The ports that `serve` binds, and what for. The agents' is bound whether or not the site has a cluster.
 fn wanted(site: &Site) -> Vec<(u16, &'static str, &'static str)> {
     let mut ports = vec![
@@ -60,7 +122,7 @@ fn wanted(site: &Site) -> Vec<(u16, &'static str, &'static str)> {
         (514, "tcp", "the installers' log"),
     ];
     if site.server.dhcp == DhcpMode::Full {
-        ports.insert(0, (67, "udp", "DHCP"));
+        ports.insert(0, (DHCP, "udp", "DHCP"));
     }
     ports
 }
@@ -187,6 +249,22 @@ mod tests {
         assert!(!overlaps(all[0].address, Ipv4Addr::new(10, 0, 0, 1)));
         assert!(parse(text, true).is_empty());
         assert!(parse("garbage\nmore garbage\n1 2 3 4 5 6 7 8 9 10\n", false).is_empty());
+    }
+
+    #[test]
+    fn port_67_of_another_interface_is_no_fault_of_this_machine() {
+        let libvirt = Holder { pid: 7, name: "dnsmasq".into() };
+        let (br0, holders) = ("br0".to_string(), [Some(&libvirt)]);
+        let level = |tried: &[(&String, io::Result<()>)]| judge("dnsmasq (pid 7)", &holders, tried);
+        let free = level(&[(&br0, Ok(()))]);
+        assert_eq!((free.level, free.help), (super::super::Level::Ok, None));
+        assert!(free.what.contains("free on br0; dnsmasq (pid 7) has it elsewhere"), "{}", free.what);
+        let taken = level(&[(&br0, Err(io::ErrorKind::AddrInUse.into()))]);
+        assert_eq!(taken.level, super::super::Level::Error);
+        assert!(taken.help.unwrap().contains("stop dnsmasq"));
+        let unknown = level(&[(&br0, Err(io::ErrorKind::PermissionDenied.into()))]);
+        assert_eq!(unknown.level, super::super::Level::Warning);
+        assert_eq!(level(&[]).level, super::super::Level::Warning);
     }
 
     #[test]

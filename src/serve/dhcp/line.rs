@@ -44,13 +44,20 @@ struct Wire {
     frames: Packets,
 }
 
+/// Port 67 of one interface.
+///
+/// Bound to the interface: other interfaces' DHCP (libvirt's, a hotspot's) is not disturbed (field-pain #25).
+pub fn listen(interface: &str) -> io::Result<Socket> {
+    let udp = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    udp.bind_device(Some(interface.as_bytes()))?;
+    udp.set_broadcast(true)?;
+    udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
+    Ok(udp)
+}
+
 impl Wire {
     fn open(link: &Interface) -> io::Result<Wire> {
-        let udp = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        // Bound to the interface: other interfaces' DHCP (libvirt's, a hotspot's) is not disturbed (field-pain #25).
-        udp.bind_device(Some(link.name.as_bytes()))?;
-        udp.set_broadcast(true)?;
-        udp.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT).into())?;
+        let udp = listen(&link.name)?;
         // A burst of 4,096 machines fits; the system's 208 KiB loses most of 512 (performance facts, DHCP).
         ports::widen(&udp);
         let frames = Packets::open(link.index, Hears::Nothing)?;

@@ -16,6 +16,7 @@ use crate::lifecycle::Event;
 use crate::problem::Problem;
 use air::{Air, Queue};
 use line::Line;
+pub use line::listen;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
