@@ -140,6 +140,12 @@ fn check_says_what_a_part_refuses_before_any_node_is_installed() {
     let passes = write("vars.vrrp_addresses = \"one\"\n");
     assert_eq!(passes.code, 0, "{}", passes.err);
     assert!(passes.out.contains(" steps make the cluster"), "{}", passes.out);
+    let time = "no network of n1 has `ntp`: nothing tells this cluster's nodes the time";
+    assert!(passes.out.contains(time) && passes.out.contains("0 errors, 2 warnings"), "{}", passes.out);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[cluster]", "ntp = [\"10.9.0.254\"]\n[cluster]")).unwrap();
+    let told = bootstead(&["--site", path.to_str().unwrap(), "check"]);
+    assert!(told.code == 0 && !told.out.contains("`ntp`"), "{}", told.out);
     std::fs::remove_dir_all(dir).unwrap();
 }
 

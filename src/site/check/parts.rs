@@ -70,7 +70,27 @@ pub fn check(
                 .so("make it an odd number: 3 survive one loss, 5 survive two");
         }
     }
+    time(c, roles, nodes);
     Some(Cluster { network: network? })
+}
+
+/// A cluster whose nodes nobody tells the time: in a room without internet their own clocks drift apart (field-pain #88).
+fn time(c: &mut Check, roles: &BTreeMap<String, Role>, nodes: &[Node]) {
+    let told = |network: &String| c.networks.get(network).is_some_and(|n| !n.ntp.is_empty());
+    let makes = |node: &&Node| roles.get(&node.role).is_some_and(|r| !r.parts.is_empty());
+    let untold = |node: &&Node| !node.addresses.keys().chain(&c.provisioning).any(told);
+    let Some(node) = nodes.iter().filter(makes).find(untold) else { return };
+    let file = c.file;
+    let at = c.provisioning.as_ref().and_then(|p| file.network.keys().find(|k| k.as_str() == p));
+    let Some(at) = at else { return };
+    let what = format!("no network of {} has `ntp`: nothing tells this cluster's nodes the time", node.name);
+    c.report
+        .warning(at, what)
+        .because(
+            "without internet their clocks drift apart; a node whose clock is 5 s off gets no more steps, and tokens and \
+             certificates are refused",
+        )
+        .so(format!("write a time server that they reach into [network.{}]: ntp = [\"10.77.0.254\"]", **at));
 }
 
 fn fits(c: &mut Check, role: &Role, part: &Part, used: &[&Role], at: Where) {
