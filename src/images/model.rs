@@ -105,6 +105,9 @@ pub struct Mirror {
     /// Packages that every installation needs beside those of the roles.
     #[serde(default)]
     pub include: Vec<String>,
+    /// Packages of firmware that network ports need: in the mirror, and their files in the initrd.
+    #[serde(default)]
+    pub firmware: Vec<String>,
 }
 
 /// A disk image for the fast lane.

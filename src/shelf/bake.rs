@@ -152,7 +152,7 @@ fn collect(
     Ok(Ok(members))
 }
 
-fn member(path: &Path) -> Result<Member, Problem> {
+pub(super) fn member(path: &Path) -> Result<Member, Problem> {
     use std::os::unix::fs::PermissionsExt as _;
     let failed = |e: std::io::Error| Problem::io("read", path, &e);
     let meta = path.symlink_metadata().map_err(failed)?;
@@ -254,7 +254,7 @@ fn module_tables(initrd: &Members, new: &Members, kernel: &str, work: &Path) -> 
 }
 
 /// Adds the folders that the initrd lacks: the kernel unpacks into existing folders only.
-fn parents(initrd: &Members, new: &mut Members) {
+pub(super) fn parents(initrd: &Members, new: &mut Members) {
     let paths: Vec<String> = new.keys().cloned().collect();
     for path in paths {
         for (i, _) in path.match_indices('/') {

@@ -2,9 +2,9 @@
 
 use super::apt::{Apt, Source, machine_mirror, machine_security};
 use super::download::{self, Job, download_all, unpack};
-use super::progress::note;
+use super::progress::{binary, note};
 use super::stage::Stage;
-use super::{LOADERS, bake, mirror, publish, tools};
+use super::{LOADERS, bake, firmware, mirror, publish, tools};
 use crate::base::{Arch, Sha256};
 use crate::images::cpio::{self, Members};
 use crate::images::{FromPackage, Image, Loader, Manifest, udebs};
@@ -193,6 +193,7 @@ fn with_mirror(
     let mut built = mirror::build(stage, apt, image, mirror, &wishes.packages, facts.as_ref())?;
     let mut problems = std::mem::take(&mut built.problems);
     let (Some(path), Some(facts)) = (image.initrd.first(), facts) else { return Ok(problems) };
+    with_firmware(stage, image, mirror, &members, &built)?;
     if built.absent.is_empty() {
         return Ok(problems);
     }
@@ -230,6 +231,36 @@ fn with_mirror(
         stage.origin.insert("optional installer parts that the mirror lacks".to_string(), optional.join(" "));
     }
     Ok(problems)
+}
+
+/// The firmware that the description names, out of the mirror's own packages into the initrd. What the archive lacks was
+/// named when the mirror was made.
+fn with_firmware(
+    stage: &mut Stage,
+    image: &Image,
+    mirror: &crate::images::Mirror,
+    members: &Members,
+    built: &mirror::Built,
+) -> Result<(), Problem> {
+    let Some(path) = image.initrd.first() else { return Ok(()) };
+    let base = stage.dir.join(image.tree.as_deref().unwrap_or("debian"));
+    let found: Vec<(&String, PathBuf)> = mirror
+        .firmware
+        .iter()
+        .filter_map(|name| Some((name, base.join(&built.packages.get(name)?.filename))))
+        .filter(|(_, deb)| deb.is_file())
+        .collect();
+    let (names, debs): (Vec<&String>, Vec<PathBuf>) = found.into_iter().unzip();
+    let new = firmware::members(&debs, members, &stage.work.join("firmware"))?;
+    if new.is_empty() {
+        return Ok(());
+    }
+    let bytes: usize = new.values().map(|m| m.data.len()).sum();
+    let names = names.into_iter().cloned().collect::<Vec<_>>().join(" ");
+    note(&format!("firmware for network ports, {}, was put into the initrd: {names}", binary(bytes as u64)));
+    append(stage, path, &cpio::write(&new))?;
+    stage.origin.insert("firmware in the initrd".to_string(), names);
+    Ok(())
 }
 
 fn initrd_members(path: &Path) -> Result<Members, Problem> {

@@ -268,8 +268,8 @@ fn choose(
     };
     note("working out which packages are needed");
     for (firmware, packages) in BOOT_LOADERS.iter().filter(|_| !image.pool) {
-        let more: Vec<String> =
-            mirror.include.iter().cloned().chain(packages.iter().map(|p| p.to_string())).collect();
+        let every = mirror.include.iter().chain(&mirror.firmware).cloned();
+        let more: Vec<String> = every.chain(packages.iter().map(|p| p.to_string())).collect();
         take(&format!("{firmware} machines"), &more);
     }
     for (role, packages) in roles {

@@ -7,6 +7,7 @@ pub mod apt;
 pub mod bake;
 pub mod download;
 pub mod fetch;
+mod firmware;
 pub mod import;
 pub mod mirror;
 pub mod progress;

@@ -86,7 +86,7 @@ fn image(family: &Family) -> ImageAt {
     let url = format!("http://10.77.0.1/images/{}", family.name);
     let (suite, components) = match family.installer {
         Installer::Preseed if family.name.ends_with("12") => ("bookworm", vec!["main".to_string()]),
-        Installer::Preseed => ("trixie", vec!["main".to_string()]),
+        Installer::Preseed => ("trixie", vec!["main".to_string(), "non-free-firmware".to_string()]),
         _ => ("", Vec::new()),
     };
     let repos = match family.dialect.as_deref() {

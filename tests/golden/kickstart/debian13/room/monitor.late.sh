@@ -316,6 +316,21 @@ nameserver 10.77.0.2
 END_OF_FILE
 chroot "$ROOT" systemctl enable systemd-networkd.service || stop "network" "cannot enable systemd-networkd"
 
+# files that this machine's hardware asks for: by driver, as the kernel has it loaded, and by processor. A mirror may lack
+# them; the system comes up without them as far as it can, so that is no failure.
+want=
+loaded() { grep -qE "^($1) " /proc/modules; }
+loaded bnx2 && want="$want firmware-bnx2"
+loaded bnx2x && want="$want firmware-bnx2x"
+loaded "qed|qla2xxx|netxen_nic" && want="$want firmware-qlogic"
+if ! grep -q "^flags.* hypervisor" /proc/cpuinfo; then
+  grep -q GenuineIntel /proc/cpuinfo && want="$want intel-microcode"
+  grep -q AuthenticAMD /proc/cpuinfo && want="$want amd64-microcode"
+fi
+for package in $want; do
+  in-target apt-get -q -y --no-install-recommends install "$package" || report progress "without $package" "the mirror has it not, or it does not install"
+done
+
 # data_mount LABEL MOUNT
 data_mount() {
   mkdir -p "$ROOT$2" "$ROOT/mnt/bootstead"
