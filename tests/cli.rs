@@ -439,6 +439,7 @@ fn what_only_watches_ends_when_nobody_reads_it() {
         let err = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert_eq!((status.code(), err.as_str()), (Some(0), ""), "{args:?}");
     }
+}
 
 /// A site in a folder of its own: its file, and what it holds.
 fn site_with(name: &str, tables: &[(&str, &str)], tail: &str) -> (PathBuf, PathBuf) {

@@ -95,7 +95,8 @@ sleep 0.7
 verdict "doctor says that the port is free where it is wanted" \
   grep -q "67/udp (DHCP) is free on br0; dnsmasq (pid $holder) has it elsewhere" <(doctor)
 serve || sed -n '/error:/,$p' "$work/server.log"
-verdict "doctor beside the running server finds no fault with the port" bash -c "! grep -q '67/udp (DHCP)' <<<'$(doctor)'"
+no_fault() { ! doctor | grep -qF "67/udp (DHCP)"; }
+verdict "doctor beside the running server finds no fault with the port" no_fault
 verdict "beside libvirt's kind of dnsmasq on another interface it serves" kill -0 "$server_pid"
 stop
 kill "$holder"; wait "$holder" 2>/dev/null
