@@ -36,6 +36,9 @@ pub enum Wire {
     Http,
 }
 
+/// What an answer to a request begins with that leaves the machine waiting; the reason follows, in parentheses.
+pub const WAITS: &str = "script: wait ";
+
 /// What happened, in the past tense.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]

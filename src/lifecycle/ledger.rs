@@ -1,6 +1,6 @@
 //! Owns `Ledger`: everything that is known about machines, as a fold over events.
 
-use super::event::{Event, What, Wire};
+use super::event::{Event, WAITS, What, Wire};
 use super::state::State;
 use super::step::{Refused, step};
 use super::work::Work;
@@ -172,9 +172,9 @@ impl Ledger {
                     false => r.works(*at),
                 }
                 r.boots += u32::from(*boot && *wire == Wire::Http);
-                // What a script says is why a machine waits.
-                let script = *boot && *wire == Wire::Http;
-                r.last = Some((*wire, if script { format!("{asked} → {answered}") } else { asked.clone() }));
+                // Why a machine waits is what one wants to know of it then.
+                let last = answered.strip_prefix(WAITS).map(|why| format!("waits {why}"));
+                r.last = Some((*wire, last.unwrap_or_else(|| asked.clone())));
             }
             What::Identified { arch, uuid, vendor } => {
                 r.arch = arch.or(r.arch);

@@ -10,7 +10,7 @@ pub mod state;
 pub mod step;
 pub mod work;
 
-pub use event::{Event, Lane, What, Wire};
+pub use event::{Event, Lane, WAITS, What, Wire};
 pub use ledger::{Lease, Ledger, Progress, Record};
 pub use state::{Proofs, State};
 pub use step::{Refused, step};

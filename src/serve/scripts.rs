@@ -9,7 +9,7 @@ use crate::base::{Arch, ClientArch, Firmware, Mac};
 use crate::boot::answers::refusal;
 use crate::boot::decide::identity;
 use crate::boot::{Ask, Decision, Orders, Stage, decide, script};
-use crate::lifecycle::{Event, What, Wire};
+use crate::lifecycle::{Event, WAITS, What, Wire};
 use crate::problem::Problem;
 use crate::site::Node;
 use hyper::StatusCode;
@@ -104,7 +104,7 @@ fn script_for(
                 &world.site.url(),
                 tried + 1,
             );
-            Ok(Script::new(format!("script: wait ({})", decision.why), text))
+            Ok(Script::new(format!("{WAITS}({})", decision.why), text))
         }
         (Orders::LocalDisk | Orders::Wait { .. } | Orders::None | Orders::Install { .. }, _) => {
             let title = format!("Bootstead: {}; going on to its own disk", decision.why);

@@ -389,10 +389,20 @@ impl Drop for Lab {
     }
 }
 
-/// A port that nobody had a moment ago, over UDP and TCP.
+/// A port that nobody had a moment ago, over UDP and TCP. Below the system's own choices (32768 and up): those of the
+/// other servers of this test, and of its clients, would come upon it; another number each time, so that labs that start
+/// at once do not come upon each other.
 pub fn free_port() -> u16 {
-    let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    tcp.local_addr().unwrap().port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = std::process::id().wrapping_mul(64).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + (n % 12_000) as u16;
+        let at = (Ipv4Addr::LOCALHOST, port);
+        if std::net::TcpListener::bind(at).is_ok() && std::net::UdpSocket::bind(at).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A response as it came.
