@@ -421,6 +421,39 @@ fn what_a_relay_brings_from_another_network_gets_no_address() {
     assert!(scene.hear(&heard, 4).reply.is_some());
 }
 
+/// Silence, and a line: a node whose address has a slip in the site file is such a machine (field-pain #10).
+#[test]
+fn an_unknown_machine_that_wants_to_boot_is_listed_though_it_gets_nothing() {
+    let mut site = support::site(1, 0);
+    site.server.discover = false;
+    let mut scene = Scene::new(site);
+    let Mac(mut slip) = support::mac(0);
+    slip[5] ^= 0x10;
+    let pxe: (u8, &[u8]) = (60, b"PXEClient");
+    let turn = scene.hear(&ask(1, Mac(slip), &[pxe]), 0);
+    assert_eq!((turn.reply, turn.ignored, turn.events.len()), (None, true, 1));
+    let later = scene.hear(&ask(1, Mac(slip), &[pxe]), 30);
+    assert_eq!(
+        (later.reply, later.events.len()),
+        (None, 0),
+        "it asks for ever: once in ten minutes is enough"
+    );
+    assert_eq!(scene.hear(&ask(1, Mac(slip), &[pxe]), 700).events.len(), 1);
+    let quiet = scene.hear(&ask(1, Mac([2, 0, 0, 0, 0, 9]), &[(60, b"MSFT 5.0")]), 700);
+    assert_eq!((quiet.reply, quiet.events.len()), (None, 0), "somebody's laptop is not listed");
+    let now = support::START.plus_secs(701);
+    let board = bootstead::ui::board(&scene.site, &scene.ledger, &BTreeMap::new(), now, None);
+    let [found] = board.discovered.as_slice() else { panic!("{:?}", board.discovered) };
+    assert_eq!((found.mac, found.like.as_deref()), (Mac(slip), Some(scene.site.nodes[0].name.as_str())));
+    // Its own machine was heard: then the other one is somebody else.
+    scene.hear(&ask(1, support::mac(0), &[pxe]), 702);
+    for _ in 0..4 {
+        scene.hear(&ask(1, support::mac(0), &[pxe]), 703);
+    }
+    let board = bootstead::ui::board(&scene.site, &scene.ledger, &BTreeMap::new(), now, None);
+    assert_eq!(board.discovered[0].like, None);
+}
+
 /// Firmware that is offered nothing to load may never ask for the address: the offer itself says why (field-pain #18).
 #[test]
 fn a_machine_that_no_loader_is_for_is_told_of_before_it_takes_its_address() {

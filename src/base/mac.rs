@@ -22,6 +22,11 @@ pub enum MacError {
 }
 
 impl Mac {
+    /// How many of the twelve digits differ.
+    pub fn distance(self, other: Mac) -> u32 {
+        let differ = |a: u8, b: u8| u32::from(a >> 4 != b >> 4) + u32::from(a & 15 != b & 15);
+        self.0.iter().zip(other.0).map(|(a, b)| differ(*a, b)).sum()
+    }
     /// Reads `aa:bb:cc:dd:ee:ff`, `AA-BB-…`, `aabb.ccdd.eeff`, `aabbccddeeff`, and pxelinux's `01-aa-bb-…`.
     ///
     /// Blanks around it are ignored. Group addresses and zero are refused: no machine boots from one.

@@ -14,6 +14,8 @@ use std::net::Ipv4Addr;
 pub const QUARANTINE_SECS: u64 = 3600;
 /// The same refusal of the same machine is recorded once in so many seconds.
 const REPEAT_SECS: u64 = 60;
+/// An unknown machine that wants to boot is recorded once in so many seconds.
+const UNHEARD_SECS: u64 = 600;
 /// A client whose first message says that it has been trying for longer sat behind a closed switch port.
 const LATE_SECS: u16 = 20;
 /// Machines remembered here; a crowd beyond that starts over.
@@ -29,6 +31,7 @@ pub struct Desk {
     pub unsure: BTreeSet<String>,
     trying: BTreeMap<Mac, Trying>,
     refused: BTreeMap<Mac, (Timestamp, String)>,
+    unheard: BTreeMap<Mac, Timestamp>,
     twins: BTreeSet<(Mac, Mac)>,
     declined: BTreeMap<Mac, u32>,
     probed: BTreeSet<Mac>,
@@ -76,6 +79,9 @@ impl Desk {
                 if let Some(link) = heard.link().filter(|link| !me.network.cidr.contains(*link)) {
                     return self.elsewhere(known, heard, link, stranger, now);
                 }
+                if decision.act == Act::Silence && stranger && heard.ask.stage.boots() {
+                    return Turn { ignored: true, events: self.unheard(heard, now), ..Turn::default() };
+                }
                 if decision.act == Act::Silence || (stranger && (self.rival_here || !self.unsure.is_empty()))
                 {
                     return Turn { ignored: true, ..Turn::default() };
@@ -106,6 +112,21 @@ impl Desk {
         );
         let events = self.refuse(known, heard, why, now).into_iter().collect();
         Turn { events, ..Turn::default() }
+    }
+
+    /// A machine that nobody expects wants to boot. It gets nothing (field-pain #10), and is listed: it may be a node
+    /// whose address has a slip in the site file, and silence alone would be all that anybody saw of it.
+    fn unheard(&mut self, heard: &Heard, now: Timestamp) -> Vec<Event> {
+        let mac = heard.ask.mac;
+        let before = self.unheard.get(&mac);
+        if before.is_some_and(|at| now.since(*at) < UNHEARD_SECS * 1000) || heard.kind != Kind::Discover {
+            return Vec::new();
+        }
+        if self.unheard.len() >= REMEMBERED {
+            self.unheard.clear();
+        }
+        self.unheard.insert(mac, now);
+        vec![asked(heard, mac, "nothing: it is not in the site file".to_string(), now)]
     }
 
     fn serve(

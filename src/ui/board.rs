@@ -188,6 +188,9 @@ pub struct Discovered {
     pub first_seen: Timestamp,
     pub last_seen: Timestamp,
     pub last: Option<String>,
+    /// The node whose address is like this one but for a digit or two: a slip in the site file, or in the customer's table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
     /// Set only for a machine that once was in the site file and that something happened to.
     pub phase: Option<Phase>,
 }
@@ -250,7 +253,7 @@ pub fn board(
     let mut discovered: Vec<Discovered> = ledger
         .records()
         .filter(|(mac, _)| site.node_by_mac(*mac).is_none())
-        .map(|(mac, r)| stranger(ledger, mac, r, now))
+        .map(|(mac, r)| stranger(site, ledger, mac, r, now))
         .collect();
     discovered.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then(a.mac.cmp(&b.mac)));
     let mut rivals: Vec<Rival> = ledger
@@ -360,6 +363,20 @@ fn row(site: &Site, ledger: &Ledger, standing: Option<&Standing>, node: &Node, n
     }
 }
 
+/// The one node that an unknown machine is probably meant to be: never heard itself, and its address but a slip away.
+/// Machines of one delivery have neighbouring addresses, which differ as little: of several such nodes none is named.
+fn like(site: &Site, ledger: &Ledger, mac: Mac) -> Option<String> {
+    let near = |n: &&Node| {
+        n.macs.iter().any(|m| mac.distance(*m) <= 2)
+            && ledger.record(n.mac()).is_none_or(|r| r.last.is_none())
+    };
+    let mut found = site.nodes.iter().filter(near);
+    match (found.next(), found.next()) {
+        (Some(node), None) => Some(node.name.clone()),
+        _ => None,
+    }
+}
+
 /// Somebody else has a node's address: two machines with one address disturb each other, whoever of them came first.
 fn conflict(t: Taken) -> String {
     match t.by {
@@ -368,7 +385,7 @@ fn conflict(t: Taken) -> String {
     }
 }
 
-fn stranger(ledger: &Ledger, mac: Mac, r: &Record, now: Timestamp) -> Discovered {
+fn stranger(site: &Site, ledger: &Ledger, mac: Mac, r: &Record, now: Timestamp) -> Discovered {
     Discovered {
         mac,
         address: ledger.lease(mac).filter(|l| l.until > now).map(|l| l.address),
@@ -377,6 +394,7 @@ fn stranger(ledger: &Ledger, mac: Mac, r: &Record, now: Timestamp) -> Discovered
         first_seen: r.first_seen,
         last_seen: r.last_seen,
         last: last_of(r),
+        like: like(site, ledger, mac),
         phase: (r.state != State::Expected).then(|| Phase::of(&r.state)),
     }
 }

@@ -399,6 +399,7 @@ fn discovered(board: &Board, style: &Style, cuts: usize) -> Vec<String> {
         parts.extend(d.address.map(|a| a.to_string()));
         parts.push(format!("heard {} ago", span(board.now.since(d.last_seen))));
         parts.extend(d.firmware.clone());
+        parts.extend(d.like.as_ref().map(|n| format!("almost {n}'s address")));
         parts.extend(d.phase.map(|p| format!("was {}", p.name())));
         parts.extend(d.last.clone());
         lines.push(style.fit(&format!("  {}", parts.join("  ")), style.width));
