@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd as _;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// When the probes leave after the start, and what `secs` they carry: servers that ping an address first answer the
@@ -90,12 +91,13 @@ pub fn probe(interface: &str) -> Result<Vec<Rival>, Problem> {
     Ok(found)
 }
 
-/// Sends two DISCOVERs that take nothing: as a plain client and as a PXE client, each from a random address.
+/// Sends two DISCOVERs that take nothing: as a plain client and as a PXE client, each from an address that is made up once
+/// and then kept: a server that pings an address before it offers it, three seconds for each new client, knows these two.
 pub fn speak(ear: &Packets, secs: u16) -> std::io::Result<()> {
+    static MADE_UP: OnceLock<[[u8; 6]; 2]> = OnceLock::new();
     let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
     let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
-    for pxe in [false, true] {
-        let mut mac: [u8; 6] = rand::random();
+    for (pxe, mut mac) in [false, true].into_iter().zip(*MADE_UP.get_or_init(rand::random)) {
         // Locally administered, not a group (IEEE 802c).
         mac[0] = mac[0] & 0xfc | 2;
         let message = rival::probe(rand::random(), Mac(mac), pxe, secs);

@@ -26,8 +26,9 @@ const VERDICT: Duration = Duration::from_millis(400);
 /// How often other DHCP servers are asked to speak while we serve.
 const ASK_RIVALS: Duration = Duration::from_secs(60);
 /// After a link came up they are asked so many seconds later: a switch port with spanning tree passes nothing on for
-/// 30 s or more (field-pain #27), and until then silence proves nothing.
-const AFTER_LINK: [u64; 6] = [0, 2, 6, 12, 22, 36];
+/// 30 s or more (field-pain #27), and until then silence proves nothing. No oftener: a server that pings an address before
+/// it offers it (dnsmasq) does nothing else meanwhile.
+const AFTER_LINK: [u64; 4] = [0, 5, 18, 36];
 /// So long after a link came up discovered machines get nothing yet.
 const UNSURE: Duration = Duration::from_secs(40);
 
@@ -144,6 +145,8 @@ impl Air {
                 }
             }
         }
+        // What was asked without a link was not asked.
+        self.carrier = matches!(netlink::interface(&self.name), Ok(Some(link)) if link.carrier);
         found
     }
 
@@ -151,7 +154,7 @@ impl Air {
     pub fn run(mut self) {
         let mut looked = Instant::now();
         // A survey over a link that was down, or behind a port that did not pass anything on yet, proves nothing.
-        self.link = Some((Instant::now(), 1));
+        self.link = Some((Instant::now(), 2));
         while !self.shared.stopped() {
             let rivals = self.turn(Duration::from_millis(100));
             let now = self.shared.now();
