@@ -129,8 +129,13 @@ pub fn start(options: &Options, materials: Materials) -> Result<Running, Problem
     more_files();
     let load = overridden(options, materials.load);
     let (world, shelf) = load()?;
-    let (bound, addresses) = bind(options, &world)?;
     let full = !options.no_dhcp && world.site.server.dhcp == DhcpMode::Full;
+    let (bound, addresses) = bind(options, &world).map_err(|mut problems| {
+        // All that is in the way at once: also what is in DHCP's.
+        let more = if full { dhcp::obstacles(&world.site) } else { Vec::new() };
+        problems.0.extend(more);
+        problems
+    })?;
     let hub = Arc::new(Hub::new(materials.store, world)?);
     let dhcp = full.then(|| Dhcp::bind(hub.clone(), materials.clock.clone())).transpose()?;
     let (to, recorder) = Recorder::start(hub.clone()).map_err(thread)?;

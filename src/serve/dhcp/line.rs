@@ -267,7 +267,7 @@ impl Line {
 }
 
 /// Who is in the way of port 67 on `interface`, and how to make it go (field-pain #25).
-fn cannot_bind(interface: &str, error: &io::Error) -> Problem {
+pub fn cannot_bind(interface: &str, error: &io::Error) -> Problem {
     let everywhere = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
     ports::explain(error, Transport::Udp, everywhere, &format!("DHCP by interface {interface}"))
 }

@@ -14,6 +14,7 @@ use crate::base::Timestamp;
 use crate::dhcp::Desk;
 use crate::lifecycle::Event;
 use crate::problem::Problem;
+use crate::site::Site;
 use air::{Air, Queue};
 use line::Line;
 pub use line::listen;
@@ -138,6 +139,13 @@ impl Shared {
             }
         }
     }
+}
+
+/// What keeps port 67 of the served interfaces from being bound.
+pub fn obstacles(site: &Site) -> Vec<Problem> {
+    // An interface that is not there, or without our address, is the other sockets' problem too, and said by them.
+    let links = netlink::served(site).unwrap_or_default();
+    links.iter().filter_map(|(l, _)| Some(line::cannot_bind(&l.name, &listen(&l.name).err()?))).collect()
 }
 
 /// A DHCP server whose sockets are bound, and that does not serve yet.
