@@ -22,8 +22,9 @@ struct Shown<'a> {
     data_disks: &'a [crate::site::DataDisk],
 }
 
-/// The digest of what installing `node` would be by this site.
-pub fn bound(site: &Site, node: &Node) -> Sha256 {
+/// The digest of what installing `node` would be by this site. `None` if it cannot be written as text, which plain data
+/// always can: an arming then never fits.
+pub fn bound(site: &Site, node: &Node) -> Option<Sha256> {
     let role = site.role(node);
     let shown = Shown {
         name: &node.name,
@@ -35,14 +36,13 @@ pub fn bound(site: &Site, node: &Node) -> Sha256 {
         disk: site.disk_rule(node),
         data_disks: &role.data_disks,
     };
-    // Plain data: writing it cannot fail. An empty text would be unlike every arming, which installs nothing.
-    Sha256::of(&serde_json::to_vec(&shown).unwrap_or_default())
+    serde_json::to_vec(&shown).ok().map(|text| Sha256::of(&text))
 }
 
 /// The fact that `node` is armed, for one installation as the site has it now.
 pub fn armed(site: &Site, node: &Node, arming: u32, by: String, erase: Vec<String>) -> What {
     let role = site.role(node);
-    let bound = Some(bound(site, node));
+    let bound = bound(site, node);
     What::Armed { arming, by, image: role.image.clone(), role: role.name.clone(), erase, bound }
 }
 
@@ -52,7 +52,7 @@ pub fn changed(site: &Site, ledger: &Ledger, node: &Node) -> bool {
     let waits = matches!(ledger.state(node.mac()), State::Armed { .. } | State::Booting { .. });
     // Journals of before have armings without it.
     let was = ledger.record(node.mac()).and_then(|r| r.bound);
-    waits && was.is_some_and(|was| was != bound(site, node))
+    waits && was.is_some_and(|was| Some(was) != bound(site, node))
 }
 
 /// The same for whoever hands out answers or orders; `Err` says what to do.
