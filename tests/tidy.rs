@@ -313,3 +313,28 @@ fn nothing_unfinished_and_no_machine_of_ours_is_in_the_files() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The fuzz targets have a lock file of their own (cargo-fuzz wants it so); it is read with `--locked` only after many
+/// minutes of other tests, so that it names what the program depends on is asked here.
+#[test]
+fn the_fuzz_targets_lock_knows_every_dependency() {
+    let read = |path: &str| -> toml::Table {
+        toml::from_str(&std::fs::read_to_string(root().join(path)).unwrap()).unwrap()
+    };
+    let wanted: BTreeSet<String> =
+        read("Cargo.toml")["dependencies"].as_table().unwrap().keys().cloned().collect();
+    let lock = read("fuzz/Cargo.lock");
+    let packages = lock["package"].as_array().unwrap();
+    let ours = packages.iter().find(|p| p["name"].as_str() == Some("bootstead")).unwrap();
+    let locked: BTreeSet<String> = ours["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        // "name", or "name version" where there are several.
+        .map(|d| d.as_str().unwrap().split(' ').next().unwrap().to_string())
+        .collect();
+    assert_eq!(
+        locked, wanted,
+        "fuzz/Cargo.lock is behind Cargo.toml: `cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null` mends it"
+    );
+}

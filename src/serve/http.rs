@@ -149,49 +149,53 @@ async fn respond(
     let counted = u64::from(door == Door::Network);
     shared.health.http_requests.fetch_add(counted, Ordering::Relaxed);
     shared.health.http_active.fetch_add(counted, Ordering::Relaxed);
-    let (told, reply) = handle(shared, door, from, request).await;
+    let method = request.method().clone();
+    let (path, reply) = handle(shared, door, from, request).await;
     shared.health.http_active.fetch_sub(counted, Ordering::Relaxed);
     let len = reply.content.size();
     if !bodiless {
         shared.health.bytes_sent.fetch_add(counted * len, Ordering::Relaxed);
     }
-    tracing::debug!(status = reply.status.as_u16(), len, "{told}");
+    tracing::debug!(status = reply.status.as_u16(), len, "{method} {}", tellable(path.as_deref()));
     reply.into_response(jobs, bodiless)
 }
 
-/// The reply, and the request as it may stand in a log: no token ever does.
+/// The reply, and the path that was asked for unless it leads outside.
 async fn handle(
     shared: &Arc<Shared>,
     door: Door,
     from: Option<IpAddr>,
     request: Request<Incoming>,
-) -> (String, Reply) {
+) -> (Option<Vec<String>>, Reply) {
     let (head, body) = request.into_parts();
     let Some(path) = path::parts(head.uri.path()) else {
-        return (format!("{} (a path outside)", head.method), Reply::not_found("such path"));
+        return (None, Reply::not_found("such path"));
     };
-    let route = routes::find(door, &head.method, &path);
-    let told = format!("{} {}", head.method, tellable(&path));
-    let route = match route {
+    let route = match routes::find(door, &head.method, &path) {
         Ok(route) => route,
-        Err(NoRoute::NotFound) => return (told, Reply::not_found("such page")),
+        Err(NoRoute::NotFound) => return (Some(path), Reply::not_found("such page")),
         Err(NoRoute::Method(allowed)) => {
             let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
             let reply = Reply::text(StatusCode::METHOD_NOT_ALLOWED, "not with this method\n");
-            return (told, reply.with(ALLOW, names.join(", ")));
+            return (Some(path), reply.with(ALLOW, names.join(", ")));
         }
     };
-    let body = match self::body(door, &head.method, body).await {
-        Ok(body) => body,
-        Err(refused) => return (told, refused),
+    let body = match head.method {
+        Method::POST => match Box::pin(self::body(door, body)).await {
+            Ok(body) => body,
+            Err(refused) => return (Some(path), refused),
+        },
+        _ => Bytes::new(),
     };
     let query = Parameters::read(head.uri.query().unwrap_or_default());
     let asked = Asked { method: head.method, path, query, headers: head.headers, from, body };
-    (told, dispatch(shared, route.target, &asked).await)
+    let reply = dispatch(shared, route.target, &asked).await;
+    (Some(asked.path), reply)
 }
 
 /// A path as it may stand in a log: whatever stands where a token belongs is left out, whether the route exists or not.
-fn tellable(path: &[String]) -> String {
+fn tellable(path: Option<&[String]>) -> String {
+    let Some(path) = path else { return "(a path outside)".to_string() };
     let mut parts: Vec<&str> = path.iter().map(String::as_str).collect();
     if let ["a", _, token, ..] = parts.as_mut_slice() {
         *token = "…";
@@ -200,10 +204,7 @@ fn tellable(path: &[String]) -> String {
 }
 
 /// The body of a request whose method has one.
-async fn body(door: Door, method: &Method, body: Incoming) -> Result<Bytes, Reply> {
-    if *method != Method::POST {
-        return Ok(Bytes::new());
-    }
+async fn body(door: Door, body: Incoming) -> Result<Bytes, Reply> {
     let read = async {
         let _turn = match door {
             Door::Network => BODIES.acquire().await.ok(),
@@ -218,21 +219,23 @@ async fn body(door: Door, method: &Method, body: Incoming) -> Result<Bytes, Repl
     }
 }
 
+/// The answer of a route. What has to wait for something is boxed: hyper moves the future of every request into its
+/// connection, with the room that the largest branch would need.
 async fn dispatch(shared: &Arc<Shared>, target: Target, asked: &Asked) -> Reply {
     match target {
-        Target::BootScript => scripts::boot(shared, asked).await,
+        Target::BootScript => Box::pin(scripts::boot(shared, asked)).await,
         Target::Autoexec => scripts::autoexec(shared),
         Target::Loader => loader(shared, asked),
         Target::Image => image(shared, asked),
-        Target::Answer => answers::serve(shared, asked).await,
-        Target::Report => reports::report(shared, asked).await,
-        Target::Orders => reports::orders(shared, asked).await,
+        Target::Answer => Box::pin(answers::serve(shared, asked)).await,
+        Target::Report => Box::pin(reports::report(shared, asked)).await,
+        Target::Orders => Box::pin(reports::orders(shared, asked)).await,
         Target::AgentScript => agent_files::script(shared, asked),
         Target::AgentBinary => agent_files::binary(shared, asked),
         Target::Plan | Target::Apply | Target::Steps | Target::Look | Target::Looks | Target::Drills => {
-            plans::serve(shared, target, asked).await
+            Box::pin(plans::serve(shared, target, asked)).await
         }
-        _ => control::serve(shared, target, asked).await,
+        _ => Box::pin(control::serve(shared, target, asked)).await,
     }
 }
 
@@ -270,7 +273,7 @@ mod tests {
 
     #[test]
     fn no_token_is_told_whatever_the_path() {
-        let told = |path: &str| tellable(&path.split('/').map(str::to_string).collect::<Vec<_>>());
+        let told = |path: &str| tellable(Some(&path.split('/').map(str::to_string).collect::<Vec<_>>()));
         assert_eq!(told("a/02-00/secret/ks.cfg"), "/a/02-00/…/ks.cfg");
         assert_eq!(told("a/02-00/secret"), "/a/02-00/…");
         assert_eq!(told("a/02-00/secret/more/ks.cfg"), "/a/02-00/…/more/ks.cfg");
