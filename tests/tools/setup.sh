@@ -27,11 +27,17 @@ for group in "$@"; do
   want+=("${some[@]}")
 done
 
-missing=()
-for p in "${want[@]}"; do
-  [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | cut -c1-2)" = ii ] || missing+=("$p")
-done
-if [ ${#missing[@]} -gt 0 ]; then
+missing() {
+  local p
+  for p in "${want[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | cut -c1-2)" = ii ] || echo "$p"
+  done
+}
+# Twice: apt takes a package of backports away if it does not fit what is installed (qemu-utils beside the release's
+# qemu-system-x86), and then its own release's can be had.
+for _ in 1 2; do
+  mapfile -t missing < <(missing)
+  [ ${#missing[@]} -gt 0 ] || break
   if [ "$(id -u)" != 0 ]; then
     echo "setup: these packages are missing, and only root can install them:" >&2
     echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
@@ -51,7 +57,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null; } || status=$?
   [ -z "$made_policy" ] || rm -f $policy
   [ $status = 0 ] || { echo "setup: apt-get failed; is the package mirror reachable?" >&2; exit 3; }
-fi
+done
 
 case " $* " in
   *" build "*)
