@@ -4,14 +4,15 @@
 
 mod support;
 
-use bootstead::base::{Secret, Sha256};
-use bootstead::boot::{answers, orders};
+use bootstead::base::{Secret, Sha256, Timestamp};
+use bootstead::boot::{answers, bound, orders};
 use bootstead::disk;
 use bootstead::images::{Piece, Stock, Stocked};
-use bootstead::lifecycle::Lane;
+use bootstead::lifecycle::{Event, Lane, Ledger};
 use bootstead::problem::Problems;
 use bootstead::site::{self, Catalog, Files, Site, Table};
-use std::collections::BTreeSet;
+use bootstead::ui::board::board;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -419,4 +420,50 @@ fn zip(files: &[(&str, String)]) -> Vec<u8> {
     out.extend(start.to_le_bytes());
     out.extend([0, 0]);
     out
+}
+
+/// A machine's own kernel words come after its role's, and its installer gets those that it needs to show anything.
+#[test]
+fn kernel_words_of_one_machine() {
+    let catalog = catalog();
+    let sites = sites(&catalog);
+    let three = &sites[1];
+    let words = |name: &str| three.kernel_args(three.node_by_name(name).unwrap());
+    assert_eq!(words("storage-01"), "nomodeset hugepages=16");
+    assert_eq!(words("cs-compute-0007"), "console=ttyS0,115200");
+    let node = three.node_by_name("storage-01").unwrap();
+    let files = answers::all(three, &catalog, node, &Secret::new("t")).unwrap();
+    let file = |what: &str| &files.iter().find(|f| f.what == what).unwrap().content;
+    assert!(file("boot.ipxe").contains(" nomodeset") && !file("boot.ipxe").contains("hugepages"));
+    let preseed = &files.iter().find(|f| f.file.ends_with(".preseed")).unwrap().content;
+    assert!(preseed.contains("add-kernel-opts string hugepages=16\n"), "{preseed}");
+
+    let text = std::fs::read_to_string(fixtures().join("sites/three-roles/site.toml")).unwrap();
+    let table = b"mac,role,kernel args\n52:54:00:aa:04:01,storage,quiet \"\"splash\n".to_vec();
+    let (site, problems) = with_table(&text, "nodes.csv", table);
+    assert!(site.is_none() && problems.to_string().contains("kernel_args cannot hold '\"'"), "{problems}");
+}
+
+/// Field-pain #28: nobody answers the switch's LACP before the installed system does; whoever waits is told.
+#[test]
+fn a_late_machine_whose_ports_become_an_lacp_bond_is_told_of_the_switch() {
+    let text = |mode: &str| {
+        format!(
+            "{}\n[[role.storage.link]]\nname = \"bond0\"\nbond = {{ mode = \"{mode}\", members = [\"nic1\", \"nic2\"] }}\n\
+             untagged = \"provisioning\"\ntagged = [\"storage\"]\n",
+            std::fs::read_to_string(fixtures().join("sites/three-roles/site.toml")).unwrap()
+        )
+    };
+    let late = |text: &str| {
+        let table = b"mac;role\n52:54:00:aa:04:01 52:54:00:aa:04:02;storage\n".to_vec();
+        let (site, problems) = with_table(text, "nodes.csv", table);
+        let site = site.unwrap_or_else(|| panic!("{problems}"));
+        let mut ledger = Ledger::default();
+        let armed = bound::armed(&site, &site.nodes[0], 1, "me".into(), Vec::new());
+        ledger.apply(&Event::new(Timestamp(1), site.nodes[0].mac(), armed)).unwrap();
+        let board = board(&site, &ledger, &BTreeMap::new(), Timestamp(3_600_000), None);
+        board.nodes[0].overdue.as_ref().unwrap().look_at.clone()
+    };
+    assert!(late(&text("802.3ad")).contains("bond0, which speaks LACP"), "{}", late(&text("802.3ad")));
+    assert!(!late(&text("active-backup")).contains("LACP"));
 }

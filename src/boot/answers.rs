@@ -62,7 +62,7 @@ fn fast_cmdline(site: &Site, node: &Node, token: &Secret, args: &str) -> Result<
     if let Some(gateway) = network.gateway {
         words.push(format!("bootstead.gw={gateway}"));
     }
-    words.extend(site.role(node).kernel_args.split_whitespace().map(str::to_string));
+    words.extend(site.kernel_args(node).split_whitespace().map(str::to_string));
     Ok(words.join(" "))
 }
 

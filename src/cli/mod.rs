@@ -4,6 +4,7 @@
 
 mod agent;
 mod apply;
+mod arm;
 mod assign;
 mod beneath;
 mod bring_back;

@@ -161,6 +161,7 @@ mod tests {
             addresses: BTreeMap::new(),
             disk: None,
             erase: Vec::new(),
+            kernel_args: String::new(),
             vars: BTreeMap::new(),
         };
         let headers = |values: &[&str]| -> HeaderMap {

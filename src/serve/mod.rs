@@ -59,6 +59,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tftp::{AsyncTftp, Limits, Lookup, TftpEngine};
+use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::sync::watch as signal;
 
 /// Where to serve. What is `None` comes from the site file or the protocol.
@@ -235,6 +236,9 @@ impl Running {
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the site again.
 pub fn run(options: &Options, materials: Materials) -> Result<(), Problems> {
+    // Signals are taken before anything is answered: who stops the server in its first moment stops it in order too.
+    let ears = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
+    let signals = ears.block_on(async { Signals::take() }).map_err(thread)?;
     let running = start(options, materials)?;
     let a = &running.addresses;
     tracing::info!(
@@ -244,19 +248,13 @@ pub fn run(options: &Options, materials: Materials) -> Result<(), Problems> {
         a.syslog_udp,
         a.control.display()
     );
-    let shared = running.shared.clone();
-    let waited = match &running.runtime {
-        Some(runtime) => {
-            let mut refused = running.refused.clone();
-            runtime.block_on(async {
-                tokio::select! {
-                    waited = wait_for_signal(shared) => waited.map_err(thread),
-                    why = refusal(&mut refused) => Err(why),
-                }
-            })
+    let (shared, mut refused) = (running.shared.clone(), running.refused.clone());
+    let waited = ears.block_on(async {
+        tokio::select! {
+            () = signals.stop(shared) => Ok(()),
+            why = refusal(&mut refused) => Err(why),
         }
-        None => Ok(()),
-    };
+    });
     tracing::info!("stopping");
     running.stop();
     Ok(waited?)
@@ -304,19 +302,30 @@ fn run_dhcp(mut dhcp: Dhcp, refuse: &signal::Sender<Option<Problem>>, mut stoppe
     }
 }
 
-async fn wait_for_signal(shared: Arc<Shared>) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hup.recv() => {
-                let shared = shared.clone();
-                if let Ok(result) = tokio::task::spawn_blocking(move || shared.reload(None)).await {
-                    control::told(&result);
+/// The signals that end the server or have it read its site again (systemd's words for them).
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn take() -> std::io::Result<Signals> {
+        let [term, int, hup] = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        Ok(Signals { term: unix::signal(term)?, int: unix::signal(int)?, hup: unix::signal(hup)? })
+    }
+
+    /// Ends with SIGTERM or SIGINT; reads the site again with every SIGHUP.
+    async fn stop(mut self, shared: Arc<Shared>) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => {
+                    let shared = shared.clone();
+                    if let Ok(result) = tokio::task::spawn_blocking(move || shared.reload(None)).await {
+                        control::told(&result);
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ pub enum Column {
     DiskWwn,
     DiskPath,
     Erase,
+    KernelArgs,
     Var(String),
     /// For people only.
     Note,
@@ -164,6 +165,7 @@ fn column(header: &str, networks: &[&str], provisioning: &str) -> Column {
         "diskwwn" | "wwn" => Column::DiskWwn,
         "diskpath" | "diskbypath" | "bypath" => Column::DiskPath,
         "erase" | "wipe" | "eraseserial" | "eraseserials" => Column::Erase,
+        "kernelargs" | "kernelarguments" | "kernelparameters" | "kernelwords" => Column::KernelArgs,
         _ => Column::Unknown,
     }
 }

@@ -57,7 +57,7 @@ pub fn context(site: &Site, catalog: &Catalog, node: &Node, token: &Secret) -> R
             ssh_keys: site.access.ssh_keys.clone(),
         },
         vars: vars(site, role, profile, node),
-        kernel_args: role.kernel_args.clone(),
+        kernel_args: site.kernel_args(node),
         etcd: etcd(site, role, profile, node),
     })
 }

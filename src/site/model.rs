@@ -185,6 +185,8 @@ pub struct Node {
     pub disk: Option<DiskRule>,
     /// Serial numbers of disks whose present content may be erased.
     pub erase: Vec<String>,
+    /// Kernel words of its own, after the role's.
+    pub kernel_args: String,
     pub vars: BTreeMap<String, String>,
 }
 
@@ -231,6 +233,19 @@ impl Site {
     /// The rule for the node's system disk.
     pub fn disk_rule<'a>(&'a self, node: &'a Node) -> Option<&'a DiskRule> {
         node.disk.as_ref().or(self.role(node).disk.as_ref())
+    }
+    /// The words for the node's kernel command line: the role's, then its own.
+    pub fn kernel_args(&self, node: &Node) -> String {
+        let both = [self.role(node).kernel_args.as_str(), node.kernel_args.as_str()];
+        both.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+    /// The bond that the node's provisioning network is on, if its ports speak LACP (IEEE 802.1AX): firmware and
+    /// network boot do not.
+    pub fn lacp_bond(&self, node: &Node) -> Option<&str> {
+        let carries = |l: &&Link| l.untagged.iter().chain(&l.tagged).any(|n| *n == self.server.provisioning);
+        let link = self.role(node).links.iter().find(carries)?;
+        let lacp = link.bond.as_ref().is_some_and(|bond| bond.mode == "802.3ad");
+        lacp.then_some(link.name.as_str())
     }
     /// `http://ADDRESS:PORT`, without the port where it is 80.
     pub fn url(&self) -> String {

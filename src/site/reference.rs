@@ -30,6 +30,7 @@ may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, 
 | a network's name | `storage ip`, `storage address` | address on that network |
 | `disk serial` | `disk model`, `disk wwn`, `disk path` | the node's own disk rule |
 | `erase` | `wipe` | serial numbers of disks whose present content may be erased |
+| `kernel args` | `kernel arguments`, `kernel parameters` | kernel words of this machine, after the role's |
 | `var.NAME` | | a template variable |
 | `serial`, `rack`, `note`, … | | for people; not used |
 

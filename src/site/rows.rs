@@ -36,6 +36,7 @@ pub struct RawNode {
     pub addresses: Vec<(Cell, Cell)>,
     pub disk: Option<(DiskRule, Where)>,
     pub erase: Vec<String>,
+    pub kernel_args: Option<Cell>,
     pub vars: BTreeMap<String, Cell>,
     /// Keys that were written for it and are wrong: `disk`, `addresses.storage`.
     pub cut: Vec<String>,
@@ -73,6 +74,7 @@ fn from_table(n: &NodeTable, at: Where, cut: Vec<String>) -> RawNode {
         addresses: n.addresses.iter().map(|(k, v)| (k.into(), v.into())).collect(),
         disk: n.disk.as_ref().map(|d| ((**d).clone(), d.into())),
         erase: n.erase.iter().map(|t| t.to_string()).collect(),
+        kernel_args: n.kernel_args.as_ref().map(Cell::from),
         vars: n.vars.iter().map(|(k, v)| (k.to_string(), Cell { text: v.0.clone(), at: k.into() })).collect(),
     }
 }
@@ -98,7 +100,8 @@ pub fn from_grid(report: &mut Report, index: usize, known: &Known<'_>) -> Vec<Ra
     };
     for (i, heading) in header.columns.iter().enumerate() {
         if heading.kind == Column::Unknown {
-            let mut names = vec!["mac", "role", "name", "number", "ip", "disk serial", "erase", "note"];
+            let mut names =
+                vec!["mac", "role", "name", "number", "ip", "disk serial", "erase", "kernel args", "note"];
             names.extend(&known.networks);
             report
                 .warning(cell_at(heading.row, i), format!("the column {:?} is not used", heading.text))
@@ -117,6 +120,7 @@ pub fn from_grid(report: &mut Report, index: usize, known: &Known<'_>) -> Vec<Ra
             addresses: Vec::new(),
             disk: None,
             erase: Vec::new(),
+            kernel_args: None,
             vars: BTreeMap::new(),
             cut: Vec::new(),
         };
@@ -279,6 +283,7 @@ fn fill(report: &mut Report, node: &mut RawNode, kind: &Column, header: Where, c
             let parts = cell.text.split([',', ';', ' ']).map(str::trim).filter(|s| !s.is_empty());
             node.erase.extend(parts.map(str::to_string));
         }
+        Column::KernelArgs => node.kernel_args = Some(cell),
         Column::Var(name) => {
             node.vars.insert(name.clone(), cell);
         }

@@ -266,7 +266,8 @@ pub struct RoleTable {
     /// Packages beside those of the profile.
     #[serde(default)]
     pub packages: Vec<Text>,
-    /// Words for the installed system's kernel command line.
+    /// Words for the installed system's kernel command line. Those that a machine needs to start at all (`console=`,
+    /// `nomodeset`, `video=`, `pci=`, `acpi=`, `noapic`) the installer gets too.
     pub kernel_args: Option<Text>,
     /// Template variables of this role.
     #[serde(default)]
@@ -368,6 +369,9 @@ pub struct NodeTable {
     /// Serial numbers of disks whose present content may be erased.
     #[serde(default)]
     pub erase: Vec<Text>,
+    /// Kernel words of this machine, after the role's: of several `console=` the last one is the main console.
+    #[schemars(example = "nomodeset console=ttyS1,115200")]
+    pub kernel_args: Option<Text>,
     /// Template variables of this node.
     #[serde(default)]
     pub vars: BTreeMap<Text, At<Scalar>>,

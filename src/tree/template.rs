@@ -103,6 +103,7 @@ impl Templates {
         env.add_filter("line", |v: Value| text(&v).and_then(|t| one_line(&t)));
         env.add_filter("dataurl", |v: Value| text(&v).map(|t| data_url(&t)));
         env.add_filter("word", |v: Value| text(&v).and_then(|t| word(&t)));
+        env.add_test("early", |word: String| early(&word));
         env.add_function("secret", |name: String, length: Option<u32>| match length {
             Some(n) => format!("{}{name}:{n}@@", crate::steps::SECRET),
             None => format!("{}{name}@@", crate::steps::SECRET),
@@ -271,6 +272,13 @@ fn word(t: &str) -> Result<String, Error> {
         return Err(bad(format!("{t:?} must be one plain word here")));
     }
     Ok(t.to_string())
+}
+
+/// Whether a kernel word is one that a machine needs to start or to show anything: it is for installers too, not only for
+/// the system that they install (kernel parameters, Documentation/admin-guide/kernel-parameters.txt).
+fn early(word: &str) -> bool {
+    let name = word.split_once('=').map_or(word, |(name, _)| name);
+    ["console", "nomodeset", "video", "pci", "acpi", "noapic"].contains(&name)
 }
 
 /// A text as an RFC 2397 URL, the way Ignition takes a file's content.

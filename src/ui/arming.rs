@@ -1,7 +1,7 @@
 //! Owns what arming would do to each node: what is installed, which disk is erased, and why it cannot be done yet.
 
 use crate::base::Secret;
-use crate::boot::bound::changed;
+use crate::boot::bound::unchanged;
 use crate::boot::decide::ready;
 use crate::boot::{Known, answers, orders};
 use crate::images::Image;
@@ -56,7 +56,8 @@ pub fn arming(known: Known<'_>, catalog: &Catalog, node: &Node) -> Arming {
         refused: record.map(|r| refused(&r.state, &r.approved)).unwrap_or_default(),
         formats: role.data_disks.iter().filter(|d| !d.keep).map(data).collect(),
         now: now(state),
-        cannot: outdated(known, node)
+        cannot: unchanged(known.site, known.ledger, node)
+            .err()
             .or_else(|| not_from(state, &node.name))
             .or(lacks)
             .or_else(|| unmade(known, catalog, node)),
@@ -127,16 +128,6 @@ fn now(state: &State) -> String {
         State::Held { why, .. } => format!("held: {why}"),
         other => other.name().to_string(),
     }
-}
-
-/// It is armed, for something else than the site says now.
-fn outdated(known: Known<'_>, node: &Node) -> Option<String> {
-    changed(known.site, known.ledger, node).then(|| {
-        format!(
-            "it is armed for what the site file said before; run `bootstead node disarm {}` first",
-            node.name
-        )
-    })
 }
 
 /// Why a node in this state cannot be armed: the same rules as `lifecycle::step`, with what to type.

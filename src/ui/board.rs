@@ -2,7 +2,7 @@
 
 use crate::base::time::size;
 use crate::base::{Mac, Timestamp};
-use crate::boot::bound::changed;
+use crate::boot::bound::unchanged;
 use crate::cluster::Standing;
 use crate::lifecycle::ledger::Taken;
 use crate::lifecycle::patience::{Overdue, overdue};
@@ -10,6 +10,7 @@ use crate::lifecycle::{Ledger, Progress, Proofs, Record, State, Wire};
 use crate::site::{Node, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 /// Everything that a person wants to see at once.
@@ -352,14 +353,9 @@ fn row(site: &Site, ledger: &Ledger, standing: Option<&Standing>, node: &Node, n
         last: record.and_then(last_of),
         firmware: record.and_then(firmware_of),
         boots: record.map_or(0, |r| r.boots),
-        refused: match changed(site, ledger, node) {
-            true => {
-                Some("the site file changed after it was armed: disarm it, then arm it again".to_string())
-            }
-            false => record.and_then(|r| r.refused.clone()),
-        },
+        refused: unchanged(site, ledger, node).err().or_else(|| record.and_then(|r| r.refused.clone())),
         conflict: record.and_then(|r| r.taken).filter(|t| t.until > now).map(conflict),
-        overdue: record.and_then(|r| overdue(r, now)).map(|o| late(o, &node.name)),
+        overdue: record.and_then(|r| overdue(r, now)).map(|o| late(o, site, node, phase)),
     }
 }
 
@@ -399,9 +395,19 @@ fn stranger(site: &Site, ledger: &Ledger, mac: Mac, r: &Record, now: Timestamp) 
     }
 }
 
-fn late(o: Overdue, node: &str) -> Late {
-    let look_at =
-        o.look_at.replace("`bootstead events --node`", &format!("`bootstead events --node {node}`"));
+fn late(o: Overdue, site: &Site, node: &Node, phase: Phase) -> Late {
+    let events = format!("`bootstead events --node {}`", node.name);
+    let mut look_at = o.look_at.replace("`bootstead events --node`", &events);
+    // Field-pain #28: before the installed system runs, nobody at this end answers the switch's LACP.
+    if matches!(phase, Phase::Armed | Phase::Booting | Phase::Installing)
+        && let Some(bond) = site.lacp_bond(node)
+    {
+        let _ = write!(
+            look_at,
+            "; its ports become {bond}, which speaks LACP, and until then the switch must use each of them alone (\"LACP \
+             fallback\")"
+        );
+    }
     Late { for_millis: o.for_millis, look_at }
 }
 

@@ -83,6 +83,7 @@ fn node(name: &str, number: u32, role: &str, mac: Mac, address: [u8; 4]) -> Node
         addresses: [("prov".to_string(), Ipv4Addr::from(address))].into(),
         disk: None,
         erase: Vec::new(),
+        kernel_args: String::new(),
         vars: BTreeMap::new(),
     }
 }

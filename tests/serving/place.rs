@@ -162,10 +162,9 @@ impl Place {
     /// Arms node `n` and says what its installation would say; returns the token.
     pub fn install(&self, n: usize) -> String {
         let told = self.well(&["node", "arm", &format!("n{n}"), "--yes", "--json"]);
-        // What was planned, then what became of it.
-        let told: Vec<serde_json::Value> =
-            serde_json::Deserializer::from_str(&told).into_iter().map(|v| v.unwrap()).collect();
-        assert_eq!(told.last().unwrap()[format!("n{n}")]["state"], "armed", "{told:?}");
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["plan"][0]["node"], format!("n{n}"), "{told:?}");
+        assert_eq!(told["done"][format!("n{n}")]["state"], "armed", "{told:?}");
         let armings = self.well(&["events", "--node", &format!("n{n}"), "--json"]);
         let arming = armings.matches("\"what\":\"armed\"").count();
         let key = bootstead::secrets::load_or_make(&self.path(".bootstead")).unwrap();

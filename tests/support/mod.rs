@@ -68,6 +68,7 @@ pub fn site(controllers: usize, computes: usize) -> Site {
                 )]),
                 disk: None,
                 erase: vec![],
+                kernel_args: String::new(),
                 vars: BTreeMap::new(),
             });
         }

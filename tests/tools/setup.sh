@@ -35,9 +35,13 @@ missing() {
 }
 # Twice: apt takes a package of backports away if it does not fit what is installed (qemu-utils beside the release's
 # qemu-system-x86), and then its own release's can be had.
-for _ in 1 2; do
+for round in 1 2 3; do
   mapfile -t missing < <(missing)
   [ ${#missing[@]} -gt 0 ] || break
+  if [ $round = 3 ]; then
+    echo "setup: apt-get installed all, and yet these are missing: ${missing[*]}; do they fit what else is installed?" >&2
+    exit 3
+  fi
   if [ "$(id -u)" != 0 ]; then
     echo "setup: these packages are missing, and only root can install them:" >&2
     echo "  apt-get install --no-install-recommends ${missing[*]}" >&2

@@ -187,9 +187,15 @@ fn without_role(
     if let Some((disk, at)) = &raw.disk {
         role_check::rule(c, disk, at.clone());
     }
+    kernel_args(c, raw);
     for (key, cell) in &raw.vars {
         vars::declared_somewhere(c, roles, key, cell.at.clone());
     }
+}
+
+fn kernel_args(c: &mut Check, raw: &RawNode) -> String {
+    let words = raw.kernel_args.as_ref();
+    words.map(|cell| role_check::kernel_words(c, &cell.text, cell.at.clone())).unwrap_or_default()
 }
 
 /// What a node without a usable name is called in problems.
@@ -245,6 +251,7 @@ fn one(
         addresses,
         disk,
         erase: raw.erase.clone(),
+        kernel_args: kernel_args(c, raw),
         vars: raw.vars.iter().map(|(k, v)| (k.clone(), v.text.clone())).collect(),
     })
 }

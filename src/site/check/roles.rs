@@ -76,17 +76,7 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
                 .so("write one name per entry: [\"tcpdump\", \"lldpd\"]");
         }
     }
-    let kernel_args = table.kernel_args.as_ref().map(|t| t.to_string()).unwrap_or_default();
-    // They go into GRUB's, systemd-boot's and installers' own files: what any of them reads as its own is refused.
-    let odd = |ch: char| ch.is_control() || !ch.is_ascii() || "\"'`$\\;#&|<>".contains(ch);
-    if let Some(text) = &table.kernel_args
-        && let Some(ch) = kernel_args.chars().find(|ch| odd(*ch))
-    {
-        c.report
-            .error(text, format!("kernel_args cannot hold {ch:?}"))
-            .because("boot loaders and installers read it as their own")
-            .so("write plain words such as console=ttyS1,115200 or hugepages=16, with blanks between them");
-    }
+    let kernel_args = table.kernel_args.as_ref().map(|t| kernel_words(c, t, t.into())).unwrap_or_default();
     let ranges = ranges(c, name, table);
     let links = links::check(c, name, table);
     Role {
@@ -104,6 +94,19 @@ fn one(c: &mut Check, name: &Text, table: &RoleTable) -> Role {
         kernel_args,
         vars: vars::plain(&table.vars),
     }
+}
+
+/// Words for a kernel's command line, of a role or a node.
+pub fn kernel_words(c: &mut Check, words: &str, at: Where) -> String {
+    // They go into GRUB's, systemd-boot's and installers' own files: what any of them reads as its own is refused.
+    let odd = |ch: char| ch.is_control() || !ch.is_ascii() || "\"'`$\\;#&|<>".contains(ch);
+    if let Some(ch) = words.chars().find(|ch| odd(*ch)) {
+        c.report
+            .error(at, format!("kernel_args cannot hold {ch:?}"))
+            .because("boot loaders and installers read it as their own")
+            .so("write plain words such as console=ttyS1,115200 or hugepages=16, with blanks between them");
+    }
+    words.trim().to_string()
 }
 
 fn profile(c: &mut Check, name: &Text, table: &RoleTable) -> String {
