@@ -109,6 +109,7 @@ pub fn from_grid(report: &mut Report, index: usize, known: &Known<'_>) -> Vec<Ra
         }
     }
     let mut capitals: Option<(Where, &str)> = None;
+    let mut outside: Vec<(Where, &str)> = Vec::new();
     let mut nodes = Vec::with_capacity(grid.rows.len());
     for (row, r) in grid.rows.iter().enumerate().skip(header.first).filter(|(_, r)| !r.is_title()) {
         let mut node = RawNode {
@@ -135,6 +136,8 @@ pub fn from_grid(report: &mut Report, index: usize, known: &Known<'_>) -> Vec<Ra
             let above = cell_at(heading.row, i);
             fill(report, &mut node, &heading.kind, above, Cell { text: text.clone(), at });
         }
+        let more = r.cells.iter().enumerate().skip(header.columns.len());
+        outside.extend(more.map(|(i, t)| (cell_at(row, i), t.as_str())).find(|(_, t)| !t.is_empty()));
         nodes.push(node);
     }
     if let Some((at, name)) = capitals {
@@ -142,6 +145,17 @@ pub fn from_grid(report: &mut Report, index: usize, known: &Known<'_>) -> Vec<Ra
             .warning(at, format!("the host name {name:?} is taken as {:?}", name.to_lowercase()))
             .because("host names are in lower case here, and so are all others of this table")
             .so("nothing, if that is meant; else write them in lower case");
+    }
+    // In a sheet such a cell is somebody's remark; in CSV all cells after a missing quote stand one column too far right.
+    if let (Some((at, text)), None) = (outside.first(), grid.sheet()) {
+        let others = match outside.len() - 1 {
+            0 => String::new(),
+            n => format!(", and so in {n} more rows"),
+        };
+        report
+            .error(at.clone(), format!("{text:?} stands under no heading{others}"))
+            .because("a cell that has a separator in it needs double quotes, or those after it are read as other columns")
+            .so("put the cell into quotes, \"a,b\"; or give the column a heading, such as `note`");
     }
     whole_columns(report, &grid, &header, index, known, &mut nodes);
     nodes
