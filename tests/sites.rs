@@ -436,7 +436,7 @@ fn kernel_words_of_one_machine() {
     let file = |what: &str| &files.iter().find(|f| f.what == what).unwrap().content;
     assert!(file("boot.ipxe").contains(" nomodeset") && !file("boot.ipxe").contains("hugepages"));
     let preseed = &files.iter().find(|f| f.file.ends_with(".preseed")).unwrap().content;
-    assert!(preseed.contains("add-kernel-opts string hugepages=16\n"), "{preseed}");
+    assert!(preseed.contains("add-kernel-opts string nomodeset hugepages=16\n"), "{preseed}");
 
     let text = std::fs::read_to_string(fixtures().join("sites/three-roles/site.toml")).unwrap();
     let table = b"mac,role,kernel args\n52:54:00:aa:04:01,storage,quiet \"\"splash\n".to_vec();
