@@ -34,7 +34,8 @@ may have two rows (`Storage` above `IP`). Case, blanks and order do not matter, 
 | `var.NAME` | | a template variable |
 | `serial`, `rack`, `note`, … | | for people; not used |
 
-CSV may use commas, semicolons or tabs, and lines that begin with `#` are comments. Of a workbook, every visible sheet
+CSV may use commas, semicolons or tabs; a cell with one of those in it stands in double quotes, and a row with more cells
+than headings is a mistake. Lines that begin with `#` are comments. Of a workbook, every visible sheet
 with a column of MAC addresses is read, and `check` names them; cells that are merged over several rows count for each of
 them, and a row that is one wide cell is a title. Host names are read in lower case. A cell that looks like a number loses
 digits in spreadsheets: format the column as text.

@@ -5,11 +5,29 @@ use crate::base::Mac;
 use crate::lifecycle::Event;
 use crate::problem::Problem;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Version of the table's layout, kept in SQLite's `user_version`.
 const LAYOUT: i64 = 1;
+
+/// How long is waited for another writer that is about to end; a server does not end, and is named then.
+const SHORTLY: Duration = Duration::from_millis(500);
+
+/// Takes the lock. Commands that write without a server hold it for some milliseconds, and a child that is just being
+/// started has it for as long as it takes to become its program; neither is a second server.
+fn locked(lock: &File) -> Result<(), TryLockError> {
+    let since = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < SHORTLY => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            taken => return taken,
+        }
+    }
+}
 
 /// The journal of one state folder.
 pub struct Sqlite {
@@ -35,7 +53,7 @@ impl Sqlite {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|e| Problem::io("write in the state folder", &lock_path, &e))?;
-        lock.try_lock().map_err(|_| {
+        locked(&lock).map_err(|_| {
             Problem::environment(format!(
                 "another bootstead already works on the state folder {}",
                 folder.display()
@@ -294,6 +312,20 @@ mod tests {
         assert_eq!(all.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(all[1].event, events[1]);
         assert_eq!(s.read_for(Some(mac), 2, 10).unwrap().len(), 1);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// Commands in a row without a server, `xargs -P`, a child that has the lock until it has become its program.
+    #[test]
+    fn a_writer_that_is_about_to_end_is_waited_for() {
+        let dir = folder("shortly");
+        let first = Sqlite::open(&dir).unwrap();
+        std::thread::scope(|s| {
+            let second = s.spawn(|| Sqlite::open(&dir).map(drop));
+            std::thread::sleep(Duration::from_millis(60));
+            drop(first);
+            assert!(second.join().unwrap().is_ok());
+        });
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
