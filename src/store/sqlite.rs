@@ -7,26 +7,25 @@ use crate::problem::Problem;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Version of the table's layout, kept in SQLite's `user_version`.
 const LAYOUT: i64 = 1;
 
-/// How long is waited for another writer that is about to end; a server does not end, and is named then.
-const SHORTLY: Duration = Duration::from_millis(500);
+/// How often the lock is tried, 5 ms apart: half a second. Another writer that is about to end is waited for so long; a
+/// server does not end, and is named then.
+const TRIES: u32 = 100;
 
 /// Takes the lock. Commands that write without a server hold it for some milliseconds, and a child that is just being
 /// started has it for as long as it takes to become its program; neither is a second server.
 fn locked(lock: &File) -> Result<(), TryLockError> {
-    let since = Instant::now();
-    loop {
+    for _ in 1..TRIES {
         match lock.try_lock() {
-            Err(TryLockError::WouldBlock) if since.elapsed() < SHORTLY => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
             taken => return taken,
         }
     }
+    lock.try_lock()
 }
 
 /// The journal of one state folder.
