@@ -131,13 +131,7 @@ impl Pipe {
 }
 
 fn poll_small(stream: &TcpStream, job: &mut Job, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        match job.send(stream) {
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            other => return Poll::Ready(other),
-        }
-    }
+    poll_send(stream, cx, || job.send(stream))
 }
 
 /// Sends what stands before a part of a file, which follows at once: the head and a small file leave as one packet and
@@ -147,12 +141,19 @@ fn poll_before_file(
     bufs: &[IoSlice<'_>],
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
+    let more = || socket2::SockRef::from(stream).send_vectored_with_flags(bufs, libc::MSG_MORE);
+    poll_send(stream, cx, || stream.try_io(Interest::WRITABLE, more))
+}
+
+/// Sends once as soon as the socket takes something.
+fn poll_send(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    mut send: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
     loop {
         ready!(stream.poll_write_ready(cx))?;
-        let sent = stream.try_io(Interest::WRITABLE, || {
-            socket2::SockRef::from(stream).send_vectored_with_flags(bufs, libc::MSG_MORE)
-        });
-        match sent {
+        match send() {
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             other => return Poll::Ready(other),
         }

@@ -181,8 +181,7 @@ fn default_route<'a>(site: &'a Site, node: &Node) -> Option<&'a Network> {
     if boot.gateway.is_some() {
         return Some(boot);
     }
-    let carried: Vec<&String> =
-        site.role(node).links.iter().flat_map(|l| l.untagged.iter().chain(&l.tagged)).collect();
+    let carried: Vec<&String> = site.role(node).links.iter().flat_map(Link::networks).collect();
     node.addresses
         .keys()
         .filter(|n| carried.contains(n))
@@ -249,7 +248,7 @@ fn link(
         let id = site.networks.get(name)?.vlan?;
         Some(ks::Vlan { id, at: at(name)? })
     });
-    let largest = link.untagged.iter().chain(&link.tagged).filter_map(|n| site.networks.get(n)?.mtu).max();
+    let largest = link.networks().filter_map(|n| site.networks.get(n)?.mtu).max();
     Some(ks::LinkAt {
         name: link.name.clone(),
         mac,

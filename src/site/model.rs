@@ -149,6 +149,13 @@ pub struct Link {
     pub mtu: Option<u16>,
 }
 
+impl Link {
+    /// Names of all networks on it, the one without a tag first.
+    pub fn networks(&self) -> impl Iterator<Item = &String> {
+        self.untagged.iter().chain(&self.tagged)
+    }
+}
+
 /// Bonding (Linux bonding driver's words).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bond {
@@ -242,7 +249,7 @@ impl Site {
     /// The bond that the node's provisioning network is on, if its ports speak LACP (IEEE 802.1AX): firmware and
     /// network boot do not.
     pub fn lacp_bond(&self, node: &Node) -> Option<&str> {
-        let carries = |l: &&Link| l.untagged.iter().chain(&l.tagged).any(|n| *n == self.server.provisioning);
+        let carries = |l: &&Link| l.networks().any(|n| *n == self.server.provisioning);
         let link = self.role(node).links.iter().find(carries)?;
         let lacp = link.bond.as_ref().is_some_and(|bond| bond.mode == "802.3ad");
         lacp.then_some(link.name.as_str())
